@@ -1,0 +1,152 @@
+"""The endpoints: read a request, let intake decide, make the delivery durable, answer."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+import structlog
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from receiver.errors import PROBLEM_TYPE, BodyTooLarge, NotDurable, NotPost, Overloaded, Refusal, SlowBody, UnknownSource
+from receiver.intake import Request, accept
+from receiver.publisher import Keeper
+from receiver.recent import Recent
+from receiver.sources import Source
+from receiver.spool import SpoolFull, Spooled
+from schemas.delivery import encode, now_utc
+from schemas.logs import Log
+from schemas.settings import ReceiverSettings
+
+log = structlog.get_logger()
+
+#: A source's name that is logged although nobody configured it.
+UNKNOWN = "(unknown)"
+
+Readiness = Callable[[], Awaitable[tuple[bool, dict[str, object]]]]
+
+
+@dataclass(slots=True)
+class Hook:
+    """`POST /hooks/{source}[/{event}]`, as a plain ASGI application."""
+
+    settings: ReceiverSettings
+    sources: Mapping[str, Source]
+    keeper: Keeper
+    recent: Recent
+    in_flight: int = field(default=0, init=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 200 with the delivery's id once it is durable, or a problem (RFC 9457)."""
+        response = await self._answer(scope, receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        name, event = scope["path_params"]["source"], scope["path_params"].get("event")
+        source = self.sources.get(name)
+        if self.in_flight >= self.settings.max_in_flight:
+            return self._refused(Overloaded(), source, event)
+        self.in_flight += 1
+        try:
+            return await self._accepted(source, event, scope, receive)
+        except Refusal as refusal:
+            return self._refused(refusal, source, event)
+        finally:
+            self.in_flight -= 1
+
+    async def _accepted(self, source: Source | None, event: str | None, scope: Scope, receive: Receive) -> Response:
+        if source is None:
+            raise UnknownSource
+        if scope["method"] != "POST":
+            raise NotPost
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        body = await self._body(headers.get("content-length"), source.max_body, receive)
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)) if scope["query_string"] else {}
+        peer = scope["client"][0] if scope["client"] else None
+        delivery = accept(source, self.settings.trusted_proxies, Request(event, headers, query, peer, body), now_utc())
+        try:
+            await self.keeper.keep(Spooled(source.vendor, source.name, encode(delivery)))
+        except SpoolFull:
+            raise NotDurable from None
+        self.recent.add(delivery.received_at, source.name, delivery.event, 200, str(delivery.id))
+        return Response(b'{"id":"%s"}' % str(delivery.id).encode(), media_type="application/json")
+
+    async def _body(self, declared: str | None, limit: int, receive: Receive) -> bytes:
+        """Read the whole body within the deadline; raises BodyTooLarge as soon as that is certain, declared or counted."""
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise BodyTooLarge
+        try:
+            async with asyncio.timeout(self.settings.body_deadline):
+                return await _read(receive, limit)
+        except TimeoutError:
+            raise SlowBody from None
+
+    def _refused(self, refusal: Refusal, source: Source | None, event: str | None) -> Response:
+        self.recent.add(now_utc(), source.name if source else UNKNOWN, event, refusal.status)
+        return problem(refusal)
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    chunks, size = [body], len(body)
+    while message["type"] == "http.request" and message.get("more_body", False) and size <= limit:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    if message["type"] == "http.disconnect":
+        raise SlowBody  # nobody is left to read it
+    if size > limit:
+        raise BodyTooLarge
+    return body if len(chunks) == 1 else b"".join(chunks)
+
+
+def problem(refusal: Refusal) -> Response:
+    """The refusal as application/problem+json."""
+    return Response(json.dumps(refusal.problem), refusal.status, refusal.headers, PROBLEM_TYPE)
+
+
+async def refused(_: HttpRequest, refusal: Exception) -> Response:
+    """Answer a Refusal that was raised outside a hook."""
+    assert isinstance(refusal, Refusal)
+    return problem(refusal)
+
+
+async def failed(_: HttpRequest, error: Exception) -> Response:
+    """Our own fault: 503, so that the vendor sends it again, never a 4xx."""
+    log.error(Log.REQUEST_FAILED, error=type(error).__name__)
+    return problem(NotDurable())
+
+
+async def livez(_: HttpRequest) -> Response:
+    """The process runs and answers."""
+    return JSONResponse({"live": True})
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """`GET /readyz`: 200 if a delivery can be made durable now, else 503; details only on the local port."""
+
+    readiness: Readiness
+    details: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the readiness of this moment."""
+        ready, details = await self.readiness()
+        content = {"ready": ready} | (details if self.details else {})
+        await JSONResponse(content, 200 if ready else 503)(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class Recently:
+    """`GET /recent?after=N` on the local port: the last requests' outcomes."""
+
+    recent: Recent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the outcomes after a number, oldest first."""
+        after = HttpRequest(scope).query_params.get("after", "0")
+        await JSONResponse(self.recent.after(int(after) if after.isdigit() else 0))(scope, receive, send)

@@ -1,0 +1,85 @@
+"""4HSE's payloads, as the vendor's document "ActionSubscription" (API 2.0.0) gives them: lenient, for its own example ids are
+no valid UUIDs and its `date-time` examples are dates.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+#: "For TRAINING, HEALTH, PER actions: must be PERSON; for MAINTENANCE: EQUIPMENT, WORK_ENVIRONMENT, PPE, OFFICE; CHECK: any."
+SUBSCRIBER_TYPES_BY_ACTION: dict[str, frozenset[str]] = {
+    "TRAINING": frozenset({"PERSON"}),
+    "HEALTH": frozenset({"PERSON"}),
+    "PER": frozenset({"PERSON"}),
+    "MAINTENANCE": frozenset({"EQUIPMENT", "WORK_ENVIRONMENT", "PPE", "OFFICE"}),
+}
+
+Identifier = Annotated[str, Field(min_length=1, max_length=255)]
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+def lenient_date(value: Any) -> date | None:
+    """A date from `2024-03-15`, any ISO 8601 date-time or Unix seconds; None where there is none to be read."""
+    if isinstance(value, bool) or value in (None, ""):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC).date() if isinstance(value, int | float) else date.fromisoformat(str(value)[:10])
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _lenient_flag(value: Any) -> Any:
+    return None if value == "" else value
+
+
+LenientDate = Annotated[date | None, BeforeValidator(lenient_date)]
+LenientFlag = Annotated[bool | None, BeforeValidator(_lenient_flag)]
+
+
+class DeletedSubscription(BaseModel):
+    """The body of ACTION_SUBSCRIPTION::DELETE; only the id is needed to believe it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True, hide_input_in_errors=True)
+
+    action_subscription_id: Identifier
+    action_id: Identifier | None = None
+    subscriber_id: Identifier | None = None
+    subscriber_type: Identifier | None = None
+    subtenant_id: Identifier | None = None
+    tenant_id: Identifier | None = None
+    data: Any = None
+    action_type: Text | None = None
+    action_code: Text | None = None
+    action_name: Text | None = None
+    subscriber_code: Text | None = None
+    subscriber_name: Text | None = None
+    status: Text | None = None
+    last_certificate_id: Identifier | None = None
+    certificate_date_release: LenientDate = None
+    certificate_date_expire: LenientDate = None
+    office_name: Text | None = None
+    project_name: Text | None = None
+    project_type: Text | None = None
+    owned_active: LenientFlag = None
+    parent_active: LenientFlag = None
+
+
+class CreatedSubscription(DeletedSubscription):
+    """The body of ACTION_SUBSCRIPTION::CREATE: the five ids that 4HSE's create requires, and its own."""
+
+    action_id: Identifier
+    subscriber_id: Identifier
+    subscriber_type: Identifier
+    subtenant_id: Identifier
+    tenant_id: Identifier
+
+
+#: The fields that a mirrored subscription has, in the document's order.
+SUBSCRIPTION_FIELDS = tuple(CreatedSubscription.model_fields)
+
+
+def fits(action_type: str | None, subscriber_type: str | None) -> bool:
+    """Whether a subscriber of this type can be subscribed to an action of that type; unknown types are not judged."""
+    allowed = SUBSCRIBER_TYPES_BY_ACTION.get(action_type or "")
+    return allowed is None or subscriber_type is None or subscriber_type in allowed

@@ -1,0 +1,56 @@
+"""The broker's topology as rows. `muster init` and `muster work` declare it; a receiver only looks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: The exchange that receivers publish to, with the routing key `{vendor}.{source}`.
+DELIVERIES = "muster.deliveries"
+#: Where the broker puts what it gave up on; workers unpack it into the log.
+DEAD = "muster.dead"
+
+#: How often a quorum queue hands a message out before it is dead-lettered. Muster itself gives up on a delivery that kills
+#: its worker after 5 attempts, so this only has to be larger than any run of restarts that is nobody's fault.
+DELIVERY_LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue and the one binding that feeds it."""
+
+    name: str
+    exchange: str
+    routing_key: str
+    arguments: Mapping[str, str | int] = field(default_factory=dict)
+
+
+EXCHANGES = (Exchange(DELIVERIES, "topic"), Exchange(DEAD, "fanout"))
+
+QUEUES = (
+    Queue(DEAD, DEAD, "", {"x-queue-type": "quorum"}),
+    Queue(
+        DELIVERIES,
+        DELIVERIES,
+        "#",
+        {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": DEAD,
+            # At-least-once dead-lettering keeps the message until muster.dead has confirmed it; it demands reject-publish.
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    ),
+)
+
+
+def routing_key(vendor: str, source: str) -> str:
+    """The key under which a source's envelopes are published."""
+    return f"{vendor}.{source}"

@@ -1,0 +1,77 @@
+"""One statement for many rows: insert, or update under a condition, in the dialect of the database.
+
+Tortoise's own bulk upsert has no WHERE on its update, which "only if newer" needs. PostgreSQL gets one array per column
+(`unnest`), SQLite one execution per row of a prepared statement.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from workers.database import Connection, Dialect
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """An insert of `columns` (name to PostgreSQL type) that updates on a conflict of `key` where `when` holds.
+
+    `when` compares `new.…` with `old.…`, in SQL that both dialects read.
+    """
+
+    table: str
+    columns: Mapping[str, str]
+    key: tuple[str, ...]
+    update: tuple[str, ...]
+    when: str
+
+    async def execute(self, connection: Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
+        """Write the rows in the order given, which must be the order of their keys wherever two writers may meet."""
+        if not rows:
+            return
+        if dialect == "postgres":
+            arrays = [[_POSTGRES.get(kind, _same)(row[name]) for row in rows] for name, kind in self.columns.items()]
+            await connection.execute_query(self._postgres(), arrays)
+        else:
+            await connection.execute_many(self._sqlite(), [[_sqlite_value(row[name]) for name in self.columns] for row in rows])
+
+    def _postgres(self) -> str:
+        arrays = ", ".join(f"${n}::{_ARRAY.get(kind, kind)}[]" for n, kind in enumerate(self.columns.values(), 1))
+        picked = ", ".join(f"{name}::{kind}" if kind in _ARRAY else name for name, kind in self.columns.items())
+        names = ", ".join(self.columns)
+        return f"INSERT INTO {self.table} AS old ({names}) SELECT {picked} FROM unnest({arrays}) AS given ({names}) {self._conflict()}"
+
+    def _sqlite(self) -> str:
+        names, marks = ", ".join(self.columns), ", ".join("?" * len(self.columns))
+        return f"INSERT INTO {self.table} AS old ({names}) VALUES ({marks}) {self._conflict()}"
+
+    def _conflict(self) -> str:
+        updates = ", ".join(f"{name} = excluded.{name}" for name in self.update)
+        return f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {updates} WHERE {self.when.replace('new.', 'excluded.')}"
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+#: Types whose values travel in arrays of another type, and how each value is made ready for it.
+_ARRAY = {"jsonb": "text"}
+_POSTGRES: Mapping[str, Callable[[Any], Any]] = {"jsonb": _json}
+
+
+def _sqlite_value(value: Any) -> Any:
+    """A value as SQLite keeps it, and as Tortoise reads it back; times of one width, so that text order is time's order."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00:00")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict | list):
+        return _json(value)
+    return value if value is None or isinstance(value, (int, float, str, bytes)) else str(value)

@@ -1,0 +1,79 @@
+"""`muster check`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from schemas.settings import Role, Settings, config_path, redacted
+from workers.cli.options import FAILED, config_option, run, settings_for
+
+
+@click.command()
+@config_option
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.ALL.value, help="Check what this role reads.")
+def check(config: Path | None, role: str) -> None:
+    """Tell every mistake in the settings at once, then try the database and the broker.
+
+    Exits 2 on mistakes in the settings, 1 when database or broker is not as it should be.
+    """
+    part = Role(role)
+    settings = settings_for(config, part)
+    path = config_path(config)
+    click.echo(f"settings: {path if path.exists() else 'defaults, no file'}: fine, {len(settings.sources)} sources")
+    problems = run(_try_out, settings, part)
+    for problem in problems:
+        click.echo(problem, err=True)
+    sys.exit(FAILED if problems else 0)
+
+
+async def _try_out(settings: Settings, role: Role) -> list[str]:
+    problems = []
+    if role is not Role.RECEIVER:
+        problems += await _try_database(settings)
+    if settings.broker_url is not None:
+        problems += await _try_broker(settings.broker_url)
+    else:
+        click.echo("broker: none, embedded")
+    return problems
+
+
+async def _try_database(settings: Settings) -> list[str]:
+    from workers.database import DatabaseRefused, close_database, is_transient, open_database
+    from workers.migrations import SchemaMismatch, check_schema
+
+    shown = redacted(settings.database_url)
+    if settings.database is None and not (settings.data_dir / "muster.sqlite3").exists():
+        return [f"database: there is none at {shown} yet: run `muster init`"]
+    try:
+        await check_schema(await open_database(settings.database_url))
+    except (DatabaseRefused, SchemaMismatch) as error:
+        return [f"database: {error}"]
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        return [f"database: {shown} cannot be reached ({type(error).__name__}): start it, or correct `database`"]
+    finally:
+        await close_database()
+    click.echo(f"database: {shown}: fine")
+    return []
+
+
+async def _try_broker(broker_url: str) -> list[str]:
+    import aio_pika
+
+    from receiver.publisher import BROKER_FAULTS, topology_is_there
+
+    shown = redacted(broker_url)
+    try:
+        connection = await aio_pika.connect(broker_url, timeout=5)
+        try:
+            there = await topology_is_there(connection)
+        finally:
+            await connection.close()
+    except BROKER_FAULTS as error:
+        return [f"broker: {shown} cannot be used ({type(error).__name__}): start it, or correct `broker`"]
+    if not there:
+        return [f"broker: {shown} has no exchange of muster's: run `muster init`"]
+    click.echo(f"broker: {shown}: fine")
+    return []

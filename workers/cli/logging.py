@@ -1,0 +1,39 @@
+"""Logs to standard error: structlog's events, and what the libraries have to say, in one format."""
+
+import logging
+import sys
+
+import stamina.instrumentation
+import structlog
+
+from schemas.settings import LogSettings
+
+#: aio-pika and aiormq put URLs and frames into their lines, and what they tell is told by our own supervisors.
+_QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "tortoise": logging.WARNING, "uvicorn": logging.ERROR}
+
+
+def configure(settings: LogSettings) -> None:
+    """Set up both kinds of loggers; `auto` is JSON unless somebody watches."""
+    pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=not pretty),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(default=str)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    # Stamina logs the repr of what failed, which may hold an address with a password.
+    stamina.instrumentation.set_on_retry_hooks([])

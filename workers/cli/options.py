@@ -1,0 +1,97 @@
+"""Options and endings that commands share: which settings, JSON or a table, and how an error is told."""
+
+import asyncio
+import functools
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from schemas.settings import Role, Settings, SettingsError, load
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Result = TypeVar("Result")
+
+FAILED, MISUSED = 1, 2
+
+
+def config_option(command: Command) -> Command:
+    """`--config`, here or before the command's name."""
+
+    def chosen(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+        given = value or ctx.find_root().obj
+        assert given is None or isinstance(given, Path)
+        return given
+
+    return click.option(
+        "--config", type=click.Path(path_type=Path), callback=chosen, help="Settings file; default ./muster.toml or MUSTER_CONFIG."
+    )(command)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def settings_for(config: Path | None, role: Role) -> Settings:
+    """Load a role's settings, or tell every mistake and exit 2."""
+    try:
+        return load(config, role)
+    except SettingsError as error:
+        tell(error)
+        sys.exit(MISUSED)
+
+
+def tell(error: SettingsError) -> None:
+    """Print the mistakes, one a line."""
+    for mistake in error.mistakes:
+        click.echo(f"{click.style(mistake.path, bold=True)}: {mistake.problem}. {mistake.remedy}.", err=True)
+    click.echo(f"{len(error.mistakes)} mistake{'s' * (len(error.mistakes) > 1)} in the settings.", err=True)
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Say what is wrong and what to do, and exit."""
+    click.echo(f"muster: {message}", err=True)
+    sys.exit(code)
+
+
+def run(main: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Result:
+    """Run a command's coroutine; Ctrl-C ends it quietly with the shell's code for it."""
+    try:
+        return asyncio.run(main(*arguments))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def with_database(
+    settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]], *, create: bool = False
+) -> Result:
+    """Run a coroutine with the database open and its schema checked, or say what to do."""
+    return run(functools.partial(_with_database, settings, read))
+
+
+async def _with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    from workers.database import close_database, is_transient, open_database
+    from workers.migrations import SchemaMismatch, check_schema
+
+    path = settings.data_dir / "muster.sqlite3"
+    if settings.database is None and not path.exists():
+        fail(f"there is no database at {path} yet: run `muster init`, or name another with `database`")
+    try:
+        database = await open_database(settings.database_url)
+        await check_schema(database)
+        return await read()
+    except SchemaMismatch as error:
+        fail(str(error))
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        fail(f"the database cannot be reached ({type(error).__name__}); is it running, and is `database` right?")
+    finally:
+        await close_database()
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; times in UTC."""
+    click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))

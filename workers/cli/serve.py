@@ -1,0 +1,58 @@
+"""`muster serve`."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+
+from receiver.spool import SpoolInUse
+from schemas.settings import Role, Settings, config_path
+from workers.cli.addresses import print_addresses
+from workers.cli.embedded import SpoolInlet
+from workers.cli.logging import configure
+from workers.cli.options import MISUSED, config_option, fail, run, settings_for
+from workers.cli.process import AddressTaken, Process, stop_on_signals
+from workers.cli.receiver_side import receiver_side
+from workers.cli.starter import write_starter
+from workers.cli.worker_side import Worker, WorkerRunning
+from workers.database import DatabaseRefused
+from workers.migrations import SchemaMismatch
+
+
+@click.command()
+@config_option
+def serve(config: Path | None) -> None:
+    """Run receiver and workers in one process, without a broker: the spool on disk is the queue.
+
+    Sets itself up: without a settings file it writes a starter one, and it creates or upgrades the database.
+    """
+    if write_starter(config_path(config), Role.ALL):
+        click.echo(f"wrote {config_path(config)}", err=True)
+    settings = settings_for(config, Role.ALL)
+    if settings.broker_url is not None:
+        fail("`serve` is for no broker: unset `broker`, or use `muster receive` and `muster work`", MISUSED)
+    configure(settings.log)
+    print_addresses(settings, show_secrets=False, err=True)
+    try:
+        run(_serve, settings)
+    except (AddressTaken, DatabaseRefused, SchemaMismatch, WorkerRunning) as error:
+        fail(str(error))
+    except SpoolInUse as error:
+        fail(f"{error.__doc__} (data_dir = {settings.data_dir})")
+
+
+async def _serve(settings: Settings) -> None:
+    stop = stop_on_signals()
+    async with embedded(settings) as process:
+        await process.run(stop)
+
+
+@contextlib.asynccontextmanager
+async def embedded(settings: Settings) -> AsyncIterator[Process]:
+    """Receiver and workers over one spool and one database, ready to run."""
+    async with receiver_side(settings) as side:
+        inlet = SpoolInlet(side.spool, settings.worker.batch)
+        worker = Worker(settings, inlet, set_up=True)
+        side.workers = worker.readiness
+        yield Process(side.sites, [worker.run()], settings.receiver.grace)

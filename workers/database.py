@@ -1,0 +1,172 @@
+"""The database: opening it, transactions that survive cancellation, and which of its errors pass by themselves.
+
+Tortoise ORM gives models, pools and reads. Its own `in_transaction()` leaks the connection when a task is cancelled on
+entering (tortoise-orm #1152), and begins DEFERRED on SQLite, which fails under two writers; `transaction` here does neither.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+import asyncpg
+from tortoise import Tortoise
+from tortoise.backends.asyncpg.client import AsyncpgDBClient
+from tortoise.backends.asyncpg.client import TransactionWrapper as PostgresTransaction
+from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.backends.base.config_generator import expand_db_url
+from tortoise.backends.sqlite.client import SqliteClient
+from tortoise.backends.sqlite.client import SqliteTransactionWrapper as SqliteTransaction
+from tortoise.connection import get_connections
+from tortoise.exceptions import DBConnectionError
+
+Dialect = Literal["postgres", "sqlite"]
+Connection = BaseDBAsyncClient
+
+#: Where the tables stand, each beside the noun that owns it.
+MODELS = ("workers.log", "workers.mirror.tables", "workers.migrations")
+
+_SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL", "busy_timeout": "10000", "foreign_keys": "ON"}
+#: A black-holed server must not hold a worker for ever: seconds for connecting, and for one statement.
+_CONNECT_TIMEOUT, _STATEMENT_TIMEOUT = 10, 60
+
+_TRANSIENT_POSTGRES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_TRANSIENT_SQLITE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+class DatabaseRefused(Exception):
+    """The database is there and will not have us: a wrong user, password or name."""
+
+
+class Database:
+    """An open database, and its transactions."""
+
+    def __init__(self, client: BaseDBAsyncClient, dialect: Dialect) -> None:
+        self._client, self.dialect = client, dialect
+
+    @property
+    def connection(self) -> Connection:
+        """The connection outside any transaction: each statement stands alone."""
+        return self._client
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction: committed at the end, rolled back on any error or cancellation, the connection always given back.
+
+        Statements and models inside it run on the connection it yields. BEGIN IMMEDIATE on SQLite.
+        """
+        begin = _sqlite_transaction if self.dialect == "sqlite" else _postgres_transaction
+        async with begin(self._client) as wrapper:
+            token = get_connections().set(self._client.connection_name, wrapper)
+            try:
+                yield wrapper
+            finally:
+                get_connections().reset(token)
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life; raises what `is_transient` knows."""
+        async with asyncio.timeout(5):
+            await self._client.execute_query("SELECT 1")
+
+
+async def open_database(url: str) -> Database:
+    """Connect to `postgres://…` or `sqlite://path`; raises the driver's error if it is away."""
+    dialect: Dialect = "sqlite" if urlsplit(url).scheme == "sqlite" else "postgres"
+    entry: dict[str, Any] = expand_db_url(url.replace("postgres://", "asyncpg://", 1))
+    entry["credentials"] |= (
+        _SQLITE_PRAGMAS if dialect == "sqlite" else {"timeout": _CONNECT_TIMEOUT, "command_timeout": _STATEMENT_TIMEOUT}
+    )
+    # The connection's name is the dialect: Tortoise caches SQL by it.
+    await Tortoise.init(
+        config={
+            "connections": {dialect: entry},
+            "apps": {"models": {"models": list(MODELS), "default_connection": dialect}},
+            "use_tz": True,
+            "timezone": "UTC",
+        },
+        _enable_global_fallback=True,
+    )
+    database = Database(get_connections().get(dialect), dialect)
+    try:
+        await database._client.create_connection(with_db=True)
+        await database.ping()
+    except BaseException as error:
+        await close_database()
+        if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
+            raise DatabaseRefused(f"the database refuses the connection ({type(error).__name__}): correct `database`") from None
+        raise
+    return database
+
+
+async def close_database() -> None:
+    """Close every connection; an open SQLite connection would keep the process alive."""
+    await Tortoise.close_connections()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the database, not the delivery, is to blame, so that holding and trying again is right."""
+    return any(map(_is_transient, _chain(error)))
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT_SQLITE
+    return isinstance(error, (*_TRANSIENT_POSTGRES, DBConnectionError, OSError, TimeoutError))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error with what caused it; Tortoise carries the driver's error as cause or as its first argument."""
+    while error is not None:
+        yield error
+        inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
+        error = error.__cause__ or inner
+
+
+@asynccontextmanager
+async def _postgres_transaction(client: BaseDBAsyncClient) -> AsyncIterator[Connection]:
+    parent = cast(AsyncpgDBClient, client)
+    if parent._pool is None:
+        raise DBConnectionError("the connection pool is closed")
+    async with parent._pool.acquire(timeout=_CONNECT_TIMEOUT) as connection, connection.transaction():
+        wrapper = PostgresTransaction(parent)
+        wrapper._connection = connection
+        yield wrapper
+
+
+@asynccontextmanager
+async def _sqlite_transaction(client: BaseDBAsyncClient) -> AsyncIterator[Connection]:
+    parent = cast(SqliteClient, client)
+    async with parent._lock:
+        connection = parent._connection
+        if connection is None:
+            raise DBConnectionError("the database is closed")
+        wrapper = SqliteTransaction(parent)
+        try:
+            await connection.execute("BEGIN IMMEDIATE")
+            yield wrapper
+            await connection.commit()
+        except BaseException:
+            # A cancelled statement still runs in the driver's thread; the rollback queues behind it.
+            await asyncio.shield(connection.rollback())
+            raise

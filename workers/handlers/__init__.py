@@ -1,0 +1,50 @@
+"""What a delivery means: one module per noun, and the table of who handles what. Pure: a Delivery in, an Outcome out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from schemas.delivery import Delivery
+from schemas.states import Reason
+from schemas.vendors import VENDORS, Vendor
+from workers.handlers import action_subscription
+from workers.handlers.bodies import Unparsable, event_named_in, parsed
+from workers.handlers.outcomes import Applied, Dead, Ignored, Outcome
+
+Handler = Callable[[Delivery, Any], Outcome]
+
+#: (vendor, event) to its handler: the index of what muster does. A known event without a row is ignored, and can be replayed.
+HANDLERS: Mapping[tuple[str, str], Handler] = {
+    ("4hse", "ACTION_SUBSCRIPTION::CREATE"): action_subscription.created,
+    ("4hse", "ACTION_SUBSCRIPTION::DELETE"): action_subscription.deleted,
+}
+
+__all__ = ["HANDLERS", "Applied", "Dead", "Ignored", "Outcome", "handle"]
+
+
+def handle(delivery: Delivery) -> Outcome:
+    """Decide what to do with a delivery; whatever it holds, the answer is an Outcome and never an exception."""
+    vendor = VENDORS.get(delivery.vendor)
+    if vendor is None:
+        return Dead(delivery.event, Reason.UNKNOWN_VENDOR, delivery.vendor)
+    try:
+        event = _event(vendor, delivery)
+    except Unparsable as error:
+        return Dead(delivery.event, Reason.UNPARSABLE, str(error))
+    if event is None:
+        return Dead(None, Reason.EVENT_MISSING)
+    if vendor.events is not None and event not in vendor.events:
+        return Dead(event, Reason.UNKNOWN_EVENT, event)
+    handler = HANDLERS.get((vendor.name, event))
+    if handler is None:
+        return Ignored(event, Reason.NOT_HANDLED)
+    try:
+        return handler(delivery, parsed(delivery.body))
+    except Unparsable as error:
+        return Dead(event, Reason.UNPARSABLE, str(error))
+
+
+def _event(vendor: Vendor, delivery: Delivery) -> str | None:
+    """The event's name: where the vendor names it, and for a vendor whose bodies name it, the body's word counts."""
+    if vendor.event_place == "address":
+        return delivery.event
+    return event_named_in(delivery.body, vendor.event_field, vendor.event_element) or delivery.event

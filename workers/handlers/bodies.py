@@ -1,0 +1,63 @@
+"""Bodies into values: strict where ambiguity would corrupt, and without what a database cannot store."""
+
+import math
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree as hardened
+import jiter
+from defusedxml.common import DefusedXmlException
+
+
+class Unparsable(Exception):
+    """The body cannot be read; the message says where, without quoting it."""
+
+
+def parsed(body: bytes) -> Any:
+    """Parse JSON: no duplicate keys, no NaN or infinity, integers exact, no NUL in any text; raises Unparsable."""
+    try:
+        value = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
+    except ValueError as error:
+        raise Unparsable(f"not JSON: {_without_values(str(error))}") from None
+    _refuse_unstorable(value)
+    return value
+
+
+def event_named_in(body: bytes, field: str | None, element: str | None) -> str | None:
+    """The event that the body names, in a field of its JSON object or an element of its XML; raises Unparsable."""
+    if element is not None and body.lstrip()[:1] == b"<":
+        name = _xml(body).findtext(f".//{element}")
+        return name.strip() if name else None
+    value = parsed(body)
+    if not isinstance(value, dict):
+        raise Unparsable("not a JSON object")
+    name = value.get(field or "")
+    return name if isinstance(name, str) and name else None
+
+
+def _xml(body: bytes) -> Element:
+    try:
+        root = hardened.fromstring(body, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise Unparsable(f"not XML that is safe to read: {type(error).__name__}") from None
+    assert isinstance(root, Element)
+    return root
+
+
+def _without_values(message: str) -> str:
+    """jiter quotes a duplicate key; everything else it says is a position."""
+    return "a key stands twice in one object" if "duplicate key" in message.lower() else message
+
+
+def _refuse_unstorable(value: Any) -> None:
+    if isinstance(value, str) and "\0" in value:
+        raise Unparsable("a text holds the character U+0000, which no text has")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Unparsable("a number is too large")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_unstorable(key)
+            _refuse_unstorable(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_unstorable(inner)

@@ -1,0 +1,195 @@
+"""The delivery log: every delivery that was taken from the queue, verbatim, with its state, a reason and times.
+
+Also the envelopes that nobody could open yet: of a version from the future, they wait here for upgraded workers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tortoise import fields
+from tortoise.models import Model
+
+from schemas.delivery import Delivery, now_utc
+from schemas.states import DeliveryState, Reason
+from workers.bulk import Upsert
+from workers.database import Connection, Database, Dialect
+
+
+class LoggedDelivery(Model):
+    """One delivery in the log."""
+
+    id = fields.UUIDField(primary_key=True)
+    source = fields.TextField()
+    account = fields.TextField()
+    vendor = fields.TextField()
+    #: The worker's reading of it, where the body names the event.
+    event = fields.TextField(null=True)
+    received_at = fields.DatetimeField()
+    headers = fields.JSONField[dict[str, str]]()
+    body = fields.BinaryField()
+    fingerprint = fields.BinaryField()
+    #: schemas.states.DeliveryState and Reason
+    state = fields.TextField()
+    reason = fields.TextField(null=True)
+    detail = fields.TextField(null=True)
+    #: The id of the entity that it is about, once understood.
+    subject = fields.TextField(null=True)
+    #: How often it was tried.
+    attempts = fields.IntField()
+    replay_of = fields.UUIDField(null=True)
+    #: The first delivery that said the same, to the letter.
+    repeat_of = fields.UUIDField(null=True)
+    state_at = fields.DatetimeField()
+
+    class Meta:
+        table = "deliveries"
+        indexes = (("state", "received_at"), ("fingerprint", "id"))
+
+
+class HeldEnvelope(Model):
+    """A message of an unknown version or kind, as it came."""
+
+    id = fields.BigIntField(primary_key=True)
+    version = fields.IntField()
+    kind = fields.TextField()
+    message = fields.BinaryField()
+    held_at = fields.DatetimeField()
+
+    class Meta:
+        table = "held_envelopes"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the log is to say of a delivery."""
+
+    delivery: Delivery
+    state: DeliveryState
+    event: str | None
+    reason: Reason | None = None
+    detail: str | None = None
+    subject: str | None = None
+    attempts: int = 1
+    repeat_of: UUID | None = None
+
+
+_COLUMNS: Mapping[str, str] = {
+    "id": "uuid",
+    "source": "text",
+    "account": "text",
+    "vendor": "text",
+    "event": "text",
+    "received_at": "timestamptz",
+    "headers": "jsonb",
+    "body": "bytea",
+    "fingerprint": "bytea",
+    "state": "text",
+    "reason": "text",
+    "detail": "text",
+    "subject": "text",
+    "attempts": "integer",
+    "replay_of": "uuid",
+    "repeat_of": "uuid",
+    "state_at": "timestamptz",
+}
+
+#: What was applied or settled stays so, whatever arrives again under the same id.
+_FINAL = f"('{DeliveryState.APPLIED}', '{DeliveryState.SETTLED}')"
+
+_RECORD = Upsert(
+    "deliveries",
+    _COLUMNS,
+    key=("id",),
+    update=("event", "state", "reason", "detail", "subject", "attempts", "repeat_of", "state_at"),
+    when=f"old.state NOT IN {_FINAL}",
+)
+
+
+async def record(connection: Connection, dialect: Dialect, entries: Iterable[Entry]) -> None:
+    """Write entries, each once under its delivery's id, in id order."""
+    now = now_utc()
+    await _RECORD.execute(connection, dialect, [_row(entry, now) for entry in sorted(entries, key=lambda one: one.delivery.id.int)])
+
+
+async def already_applied(connection: Connection, dialect: Dialect, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these deliveries were applied before: the ids of messages that came twice."""
+    where, values = _among(dialect, "id", "uuid", ids)
+    rows = await connection.execute_query_dict(f"SELECT id FROM deliveries WHERE {where} AND state IN {_FINAL}", values)
+    return {_uuid(row["id"]) for row in rows}
+
+
+async def first_with_same_content(connection: Connection, dialect: Dialect, deliveries: Sequence[Delivery]) -> dict[tuple[str, str], UUID]:
+    """For each (account, fingerprint) that the log holds, its first delivery's id."""
+    if dialect == "postgres":
+        query = (
+            "SELECT given.account, given.fingerprint, first.id FROM unnest($1::text[], $2::bytea[]) AS given (account, fingerprint)"
+            " CROSS JOIN LATERAL (SELECT id FROM deliveries WHERE deliveries.fingerprint = given.fingerprint"
+            " AND deliveries.account = given.account ORDER BY id LIMIT 1) AS first"
+        )
+        values: list[Any] = [[one.account for one in deliveries], [bytes.fromhex(one.fingerprint) for one in deliveries]]
+    else:
+        where, values = _among(dialect, "fingerprint", "bytea", [bytes.fromhex(one.fingerprint) for one in deliveries])
+        query = f"SELECT account, fingerprint, min(id) AS id FROM deliveries WHERE {where} GROUP BY account, fingerprint"
+    rows = await connection.execute_query_dict(query, values)
+    return {(row["account"], bytes(row["fingerprint"]).hex()): _uuid(row["id"]) for row in rows}
+
+
+async def begin_attempt(database: Database, delivery: Delivery) -> int | None:
+    """Commit that an attempt at this delivery begins, before it does; its number, or None if it was applied before."""
+    async with database.transaction() as connection:
+        if await already_applied(connection, database.dialect, [delivery.id]):
+            return None
+        where, values = _among(database.dialect, "id", "uuid", [delivery.id])
+        rows = await connection.execute_query_dict(f"SELECT attempts FROM deliveries WHERE {where}", values)
+        attempts = int(rows[0]["attempts"]) + 1 if rows else 1
+        entry = Entry(delivery, DeliveryState.RECEIVED, delivery.event, attempts=attempts)
+        await record(connection, database.dialect, [entry])
+        return attempts
+
+
+async def hold(database: Database, version: int, kind: str, message: bytes) -> None:
+    """Keep an envelope that this version cannot open."""
+    async with database.transaction():
+        await HeldEnvelope.create(version=version, kind=kind, message=message, held_at=now_utc())
+
+
+def _row(entry: Entry, now: datetime) -> dict[str, Any]:
+    delivery = entry.delivery
+    return {
+        "id": delivery.id,
+        "source": _storable(delivery.source),
+        "account": _storable(delivery.account),
+        "vendor": _storable(delivery.vendor),
+        "event": _storable(entry.event),
+        "received_at": delivery.received_at,
+        "headers": {_storable(name): _storable(value) for name, value in delivery.headers.items()},
+        "body": delivery.body,
+        "fingerprint": bytes.fromhex(delivery.fingerprint),
+        "state": entry.state.value,
+        "reason": entry.reason.value if entry.reason else None,
+        "detail": _storable(entry.detail),
+        "subject": entry.subject,
+        "attempts": entry.attempts,
+        "replay_of": delivery.replay_of,
+        "repeat_of": entry.repeat_of,
+        "state_at": now,
+    }
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL has no U+0000 in text; what the log says about a delivery must never be what keeps it out of the log."""
+    return None if text is None else text.replace("\0", "\\x00")
+
+
+def _among(dialect: Dialect, column: str, kind: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """`column is one of values`, and the statement's parameters for it."""
+    if dialect == "postgres":
+        return f"{column} = ANY($1::{kind}[])", [list(values)]
+    return f"{column} IN ({', '.join('?' * len(values))})", [str(one) if isinstance(one, UUID) else one for one in values]
+
+
+def _uuid(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(str(value))

@@ -1,0 +1,39 @@
+"""A hint: what one webhook says about one action subscription, and which of two hints holds. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Evidence from a webhook; a later, or a stronger, one replaces all of its fields."""
+
+    account: str
+    subject: str
+    deleted: bool
+    received_at: datetime
+    fingerprint: bytes
+    fields: Mapping[str, Any] = field(hash=False)
+    flags: list[str] = field(hash=False, default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is about."""
+        return self.account, self.subject
+
+    @property
+    def strength(self) -> tuple[bool, datetime, bytes]:
+        """A DELETE beats a CREATE whatever their order; within a kind the greater (received_at, fingerprint) wins."""
+        return self.deleted, self.received_at, self.fingerprint
+
+
+def fold(hints: Iterable[Hint]) -> list[Hint]:
+    """The strongest hint for each key, in key order, so that two writers lock rows in one order."""
+    strongest: dict[tuple[str, str], Hint] = {}
+    for hint in hints:
+        held = strongest.get(hint.key)
+        if held is None or hint.strength > held.strength:
+            strongest[hint.key] = hint
+    return [strongest[key] for key in sorted(strongest)]

@@ -1,0 +1,114 @@
+"""A batch of deliveries into one transaction: the log and the mirror change together, or not at all.
+
+What fails together is tried alone; what fails alone, or kills the process, is counted in the log before each attempt and
+given up after five. What is the database's fault is never counted: it is raised, for the lane to hold and try again.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from schemas.delivery import Delivery
+from schemas.logs import Log
+from schemas.states import DeliveryState, Reason
+from workers.database import Database, is_transient
+from workers.handlers import Applied, Dead, Ignored, Outcome, handle
+from workers.log import Entry, already_applied, begin_attempt, first_with_same_content, record
+from workers.mirror.apply import apply
+
+log = structlog.get_logger()
+
+#: How often a delivery is tried alone before it is dead.
+ATTEMPTS = 5
+
+_STATES: dict[type[Applied | Ignored | Dead], DeliveryState] = {
+    Applied: DeliveryState.APPLIED,
+    Ignored: DeliveryState.IGNORED,
+    Dead: DeliveryState.DEAD,
+}
+
+Tally = Counter[str]
+
+
+class Pipeline:
+    """Parses, decides, writes; knows no broker and no queue."""
+
+    def __init__(self, database: Database, decide: Callable[[Delivery], Outcome] = handle) -> None:
+        self._database, self._decide = database, decide
+
+    async def together(self, deliveries: Sequence[Delivery]) -> Tally:
+        """Apply deliveries in one transaction; if that fails on anything but the database, one by one."""
+        if not deliveries:
+            return Tally()
+        try:
+            return await self._commit([(delivery, self._decide(delivery)) for delivery in deliveries])
+        except Exception as error:
+            if is_transient(error):
+                raise
+            log.warning(Log.BATCH_SPLIT, deliveries=len(deliveries), error=type(error).__name__)
+        return await self.one_by_one(deliveries)
+
+    async def one_by_one(self, deliveries: Sequence[Delivery]) -> Tally:
+        """Apply deliveries that are suspected of harm, each alone, its attempt committed before it begins."""
+        tally = Tally()
+        for delivery in deliveries:
+            tally += await self._alone(delivery)
+        return tally
+
+    async def bury(self, deliveries: Sequence[Delivery], reason: Reason, detail: str | None = None) -> Tally:
+        """Log deliveries as dead without trying them; what was applied before stays applied."""
+        return await self._commit([(delivery, Dead(delivery.event, reason, detail)) for delivery in deliveries])
+
+    async def _alone(self, delivery: Delivery) -> Tally:
+        while True:
+            attempt = await begin_attempt(self._database, delivery)
+            if attempt is None:
+                return Tally(suppressed=1)
+            if attempt > ATTEMPTS:
+                return await self._give_up(delivery, Reason.WORKER_KILLED, None)
+            try:
+                return await self._commit([(delivery, self._decide(delivery))], attempt)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                if attempt == ATTEMPTS:
+                    return await self._give_up(delivery, Reason.HANDLER_FAILED, type(error).__name__)
+            await asyncio.sleep(0.02 * 2**attempt)
+
+    async def _give_up(self, delivery: Delivery, reason: Reason, detail: str | None) -> Tally:
+        return await self._commit([(delivery, Dead(delivery.event, reason, detail))], ATTEMPTS)
+
+    async def _commit(self, decided: Sequence[tuple[Delivery, Outcome]], attempts: int = 1) -> Tally:
+        database = self._database
+        async with database.transaction() as connection:
+            applied = await already_applied(connection, database.dialect, [delivery.id for delivery, _ in decided])
+            fresh = {delivery.id: (delivery, outcome) for delivery, outcome in decided if delivery.id not in applied}
+            repeats = await first_with_same_content(connection, database.dialect, [delivery for delivery, _ in fresh.values()])
+            entries = [_entry(delivery, outcome, attempts, repeats) for delivery, outcome in fresh.values()]
+            await record(connection, database.dialect, entries)
+            await apply(connection, database.dialect, [outcome.hint for _, outcome in fresh.values() if isinstance(outcome, Applied)])
+        _tell_of_the_dead(entries)
+        return Tally(entry.state.value for entry in entries) + Tally(suppressed=len(decided) - len(entries))
+
+
+def _entry(delivery: Delivery, outcome: Outcome, attempts: int, repeats: dict[tuple[str, str], UUID]) -> Entry:
+    first = repeats.setdefault((delivery.account, delivery.fingerprint), delivery.id)
+    return Entry(
+        delivery,
+        _STATES[type(outcome)],
+        outcome.event,
+        reason=None if isinstance(outcome, Applied) else outcome.reason,
+        detail=None if isinstance(outcome, Applied) else outcome.detail,
+        subject=outcome.hint.subject if isinstance(outcome, Applied) else None,
+        attempts=attempts,
+        repeat_of=None if first == delivery.id else first,
+    )
+
+
+def _tell_of_the_dead(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if entry.state is DeliveryState.DEAD:
+            log.error(Log.DELIVERY_DEAD, delivery=str(entry.delivery.id), source=entry.delivery.source, reason=entry.reason)
