@@ -48,7 +48,7 @@ async def _try_database(settings: Settings) -> list[str]:
     try:
         await check_schema(await open_database(settings.database_url))
     except (DatabaseRefused, SchemaMismatch) as error:
-        return [f"database: {error}"]
+        return [str(error)]
     except Exception as error:
         if not is_transient(error):
             raise

@@ -1,0 +1,75 @@
+"""Fixtures over the private servers. One that is not installed skips its tests with the reason, or in CI fails them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import Missing, required
+from tests.services.muster import Muster
+from tests.services.postgres import Postgres
+from tests.services.rabbitmq import RabbitMQ
+
+
+def _unless_missing(error: Missing) -> None:
+    if required():
+        pytest.fail(str(error))
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster for the whole run; take a database of your own from it, and never stop it."""
+    try:
+        cluster = Postgres()
+    except Missing as error:
+        _unless_missing(error)
+        raise
+    cluster.start()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ node for the whole run; take a virtual host of your own from it, and never stop it."""
+    try:
+        node = RabbitMQ()
+    except Missing as error:
+        _unless_missing(error)
+        raise
+    node.start()
+    yield node
+    node.remove()
+
+
+_numbers = iter(range(1, 1_000_000))
+
+
+@pytest.fixture
+def broker_url(rabbitmq: RabbitMQ) -> str:
+    """A virtual host that nobody used before, without topology."""
+    return rabbitmq.vhost(f"v{next(_numbers)}")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path / 'muster.sqlite3'}"
+    cluster: Postgres = request.getfixturevalue("postgres")
+    return cluster.create(f"d{next(_numbers)}")
+
+
+@pytest.fixture(params=["embedded", "rabbitmq+sqlite", "rabbitmq+postgres"])
+def muster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Muster]:
+    """muster set up and running, on each transport and each database."""
+    transport, _, kind = request.param.partition("+")
+    broker = request.getfixturevalue("broker_url") if transport == "rabbitmq" else None
+    database = request.getfixturevalue("postgres").create(f"d{next(_numbers)}") if kind == "postgres" else None
+    running = Muster(tmp_path, broker=broker, database=database)
+    running.run("init")
+    for command in ("receive", "work") if broker else ("serve",):
+        running.start(command)
+    yield running
+    running.close()

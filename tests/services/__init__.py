@@ -1,0 +1,38 @@
+"""Private servers for tests: own port, own data, gone afterwards. Nothing that runs on this machine already is touched."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+
+
+class Missing(Exception):
+    """The programs of a server are not installed; the message says how to get them."""
+
+
+def required() -> bool:
+    """Whether a missing server is a failure (set in CI) or a reason to skip."""
+    return os.environ.get("REQUIRE_SERVICES") == "1"
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], object], timeout: float, what: str) -> None:
+    """Wait until a condition holds; raises TimeoutError naming what did not happen."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {timeout} s")
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a port of this machine."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,98 @@
+"""A private RabbitMQ node: started, stopped, alarmed and killed at will."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.services import Missing, free_port, listens, until
+
+_INSTALL = "RabbitMQ's programs are not installed; on Debian: apt-get install rabbitmq-server"
+
+
+def _programs() -> Path:
+    """Where the node's own scripts are: those in /usr/sbin change the user, and need root."""
+    found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))
+    other = shutil.which("rabbitmq-server")
+    if not found and other:
+        found = [Path(other).resolve().parent]
+    if not found:
+        raise Missing(_INSTALL)
+    return found[-1]
+
+
+class RabbitMQ:
+    """One node, with a fresh data directory."""
+
+    def __init__(self) -> None:
+        self._programs = _programs()
+        self._home = Path(tempfile.mkdtemp(prefix="muster-rabbitmq-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = os.environ | {
+            "HOME": str(self._home),
+            "RABBITMQ_NODENAME": f"muster-{self.port}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self._home / "data"),
+            "RABBITMQ_LOG_BASE": str(self._home / "log"),
+            "RABBITMQ_PID_FILE": str(self._home / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._home / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(self._home / "rabbitmq"),
+        }
+        (self._home / "plugins").write_text("[].\n")
+
+    def url(self, vhost: str = "", user: str = "guest", password: str = "guest") -> str:
+        """An address of this node."""
+        return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{vhost}"
+
+    def start(self) -> None:
+        """Start the node and wait until it takes connections."""
+        with (self._home / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._programs / "rabbitmq-server"], env=self._environment, stdout=output, stderr=output, start_new_session=True
+            )
+        until(lambda: listens(self.port), 60, "RabbitMQ's start")
+        self.ctl("await_startup")
+
+    def stop(self) -> None:
+        """Stop the node in good order."""
+        if self._process is not None:
+            self.ctl("stop", check=False)
+            self._process.wait(60)
+            self._process = None
+
+    def kill(self) -> None:
+        """kill -9 the node."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
+        until(lambda: not listens(self.port), 10, "RabbitMQ's end")
+
+    def ctl(self, *arguments: str, check: bool = True) -> str:
+        """Run rabbitmqctl against this node."""
+        command = [self._programs / "rabbitmqctl", "--quiet", *arguments]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
+        if check and done.returncode:
+            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def alarm(self, *, raised: bool) -> None:
+        """Raise or clear the memory alarm, which blocks every publisher."""
+        self.ctl("set_vm_memory_high_watermark", "0.00001" if raised else "0.4")
+
+    def vhost(self, name: str) -> str:
+        """Create a virtual host and return its address."""
+        self.ctl("add_vhost", name)
+        self.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return self.url(name)
+
+    def remove(self) -> None:
+        """Stop the node, its port mapper too, and delete its data."""
+        self.stop()
+        subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
+        shutil.rmtree(self._home, ignore_errors=True)
