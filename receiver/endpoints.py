@@ -16,7 +16,7 @@ from receiver.intake import Request, accept
 from receiver.publisher import Keeper
 from receiver.recent import Recent
 from receiver.sources import Source
-from receiver.spool import SpoolFull, Spooled
+from receiver.spool import Spooled, SpoolFull
 from schemas.delivery import encode, now_utc
 from schemas.logs import Log
 from schemas.settings import ReceiverSettings

@@ -195,7 +195,7 @@ class _Lane:
 
     async def confirmed(self, delivery: bytes) -> bool:
         """Tell whether the broker confirmed the delivery; False means unknown."""
-        outcome = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, outcome))
         self._send()
         return await outcome
@@ -204,9 +204,10 @@ class _Lane:
         while self._waiting and len(self._under_way) < WINDOW:
             task = asyncio.create_task(self._send_group(self._group()))
             self._under_way.add(task)
+            task.add_done_callback(self._landed)
 
     def _group(self) -> list[tuple[bytes, asyncio.Future[bool]]]:
-        group, size = [self._waiting.popleft()], 0
+        group = [self._waiting.popleft()]
         size = len(group[0][0])
         while self._waiting and len(group) < GROUP_COUNT and size + len(self._waiting[0][0]) <= GROUP_BYTES:
             group.append(self._waiting.popleft())
@@ -221,8 +222,10 @@ class _Lane:
             for _, future in group:
                 if not future.done():
                     future.set_result(outcome)
-            self._under_way.discard(asyncio.current_task())  # type: ignore[arg-type]
-            self._send()
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._send()
 
 
 #: The exchange is not there, or leads to no queue.

@@ -43,9 +43,7 @@ class Scheme:
 
 def verified(schemes: Iterable[Verification], evidence: Evidence, now: datetime) -> bool:
     """Tell whether any secret of any scheme vouches for the request."""
-    return any(
-        SCHEMES[settings.scheme].verify(settings, secret, evidence, now) for settings in schemes for secret in _secrets(settings)
-    )
+    return any(SCHEMES[settings.scheme].verify(settings, secret, evidence, now) for settings in schemes for secret in _secrets(settings))
 
 
 def sign(settings: Verification, body: bytes, message_id: str, now: datetime) -> Proof:
@@ -148,7 +146,7 @@ def _verify_standard(settings: StandardWebhooks, secret: str, evidence: Evidence
         expected = f"v1,{_standard_signature(secret, message_id, timestamp, evidence.body)}"
     except (binascii.Error, UnicodeEncodeError):
         return False
-    return any([_same(expected, given) for given in evidence.headers.get("webhook-signature", "").split(" ")])
+    return any(_same(expected, given) for given in evidence.headers.get("webhook-signature", "").split(" "))
 
 
 def _sign_standard(_: StandardWebhooks, secret: str, body: bytes, message_id: str, now: datetime) -> Proof:

@@ -52,6 +52,6 @@ def _source(name: str, settings: SourceSettings, max_body: int) -> Source:
     )
 
 
-def _secret_headers(settings: SourceSettings) -> set[str]:
+def _secret_headers(settings: SourceSettings) -> frozenset[str]:
     named = {getattr(scheme, "header", None) for scheme in settings.verify}
     return CREDENTIAL_HEADERS | {header.lower() for header in named if header}

@@ -78,7 +78,7 @@ class LogSettings(_Section):
     """`[log]`: to standard error."""
 
     format: Literal["auto", "console", "json"] = "auto"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
 
 
 class SourceSettings(_Section):
@@ -196,7 +196,7 @@ def load(given: Path | None = None, role: Role = Role.ALL, environ: Mapping[str,
     """
     path = config_path(given, environ)
     named = given is not None or bool(environ.get(CONFIG_VARIABLE))
-    file, variables = _read_file(path, named), _read_environment(environ)
+    file, variables = _read_file(path, named=named), _read_environment(environ)
     mistakes = [_unknown_key(key) for key in file if key not in _ALL_KEYS]
     mistakes += [_unknown_key(f"{_PREFIX}{key.upper()}") for key in variables if key not in _ALL_KEYS]
     raw = _merged(file, variables)
@@ -221,7 +221,7 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _read_file(path: Path, named: bool) -> dict[str, Any]:
+def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -94,9 +94,7 @@ async def open_database(url: str) -> Database:
     """Connect to `postgres://…` or `sqlite://path`; raises the driver's error if it is away."""
     dialect: Dialect = "sqlite" if urlsplit(url).scheme == "sqlite" else "postgres"
     entry: dict[str, Any] = expand_db_url(url.replace("postgres://", "asyncpg://", 1))
-    entry["credentials"] |= (
-        _SQLITE_PRAGMAS if dialect == "sqlite" else {"timeout": _CONNECT_TIMEOUT, "command_timeout": _STATEMENT_TIMEOUT}
-    )
+    entry["credentials"] |= _SQLITE_PRAGMAS if dialect == "sqlite" else {"timeout": _CONNECT_TIMEOUT, "command_timeout": _STATEMENT_TIMEOUT}
     # The connection's name is the dialect: Tortoise caches SQL by it.
     await Tortoise.init(
         config={

@@ -45,9 +45,9 @@ class RabbitMQ:
         }
         (self._home / "plugins").write_text("[].\n")
 
-    def url(self, vhost: str = "", user: str = "guest", password: str = "guest") -> str:
+    def url(self, vhost: str = "", user: str = "guest:guest") -> str:
         """An address of this node."""
-        return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{vhost}"
+        return f"amqp://{user}@127.0.0.1:{self.port}/{vhost}"
 
     def start(self) -> None:
         """Start the node and wait until it takes connections."""
@@ -75,7 +75,7 @@ class RabbitMQ:
 
     def ctl(self, *arguments: str, check: bool = True) -> str:
         """Run rabbitmqctl against this node."""
-        command = [self._programs / "rabbitmqctl", "--quiet", *arguments]
+        command = [str(self._programs / "rabbitmqctl"), "--quiet", *arguments]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
         if check and done.returncode:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr or done.stdout}")

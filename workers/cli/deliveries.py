@@ -29,9 +29,7 @@ def list_deliveries(config: Path | None, state: str | None, source: str | None, 
     """List the newest deliveries."""
     from workers.operations.deliveries import find
 
-    found = with_database(
-        settings_for(config, Role.WORKER), functools.partial(find, state=state, source=source, event=event, limit=limit)
-    )
+    found = with_database(settings_for(config, Role.WORKER), functools.partial(find, state=state, source=source, event=event, limit=limit))
     if as_json:
         print_json([_summary(one) for one in found])
         return

@@ -64,9 +64,7 @@ def run(main: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Re
         sys.exit(130)
 
 
-def with_database(
-    settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]], *, create: bool = False
-) -> Result:
+def with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]], *, create: bool = False) -> Result:
     """Run a coroutine with the database open and its schema checked, or say what to do."""
     return run(functools.partial(_with_database, settings, read))
 

@@ -36,5 +36,3 @@ async def _receive(settings: Settings) -> None:
     async with receiver_side(settings) as side:
         assert side.publisher is not None
         await Process(side.sites, [side.publisher.run()], settings.receiver.grace).run(stop)
-
-

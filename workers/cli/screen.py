@@ -2,6 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # rich is slow to import, and most commands print no table
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPE_WIDTH = 10_000
 
 
 def local_time(at: datetime | None) -> str:
@@ -20,13 +27,26 @@ def ago(at: datetime | None, now: datetime) -> str:
     return f"{seconds} s ago"
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under column names, each as wide as it needs to be."""
+def console() -> "Console":
+    """Where tables go: as wide as the terminal, and as wide as they need to be in a file or a pipe."""
     from rich.console import Console
+
+    watched = Console()
+    return watched if watched.is_terminal else Console(width=_PIPE_WIDTH)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
+    """Rows under column names."""
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console = Console()
-    console.print(table, soft_wrap=not console.is_terminal)
+        made.add_row(*("-" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under column names."""
+    console().print(table(columns, rows))

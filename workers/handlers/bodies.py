@@ -4,8 +4,8 @@ import math
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
-import defusedxml.ElementTree as hardened
 import jiter
+from defusedxml import ElementTree as HardenedTree
 from defusedxml.common import DefusedXmlException
 
 
@@ -37,7 +37,7 @@ def event_named_in(body: bytes, field: str | None, element: str | None) -> str |
 
 def _xml(body: bytes) -> Element:
     try:
-        root = hardened.fromstring(body, forbid_dtd=True)
+        root = HardenedTree.fromstring(body, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise Unparsable(f"not XML that is safe to read: {type(error).__name__}") from None
     assert isinstance(root, Element)
