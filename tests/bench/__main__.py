@@ -1,0 +1,28 @@
+"""`python -m tests.bench accept|apply|growth [--runs N] [--quick]`."""
+
+import sys
+from collections.abc import Callable
+
+import click
+
+from tests.bench import accept, apply, growth
+from tests.bench.load import NoLoadGenerator
+from tests.services import Missing
+
+SUBJECTS: dict[str, Callable[..., None]] = {"accept": accept.measure, "apply": apply.measure, "growth": growth.measure}
+
+
+@click.command()
+@click.argument("subject", type=click.Choice(list(SUBJECTS)))
+@click.option("--runs", default=5, show_default=True, help="Interleaved runs of each candidate; the median counts.")
+@click.option("--quick", is_flag=True, help="A smoke run: short, small, its figures are worth nothing.")
+def bench(subject: str, *, runs: int, quick: bool) -> None:
+    """Measure muster beside the alternatives, on private servers of its own."""
+    try:
+        SUBJECTS[subject](runs, quick=quick)
+    except (Missing, NoLoadGenerator) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    bench()
