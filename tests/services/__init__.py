@@ -1,9 +1,11 @@
 """Private servers for tests: own port, own data, gone afterwards. Nothing that runs on this machine already is touched."""
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Missing(Exception):
@@ -16,10 +18,17 @@ def required() -> bool:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on now, below those that the system gives to clients.
+
+    One of theirs could be taken by a client, or be a client's way to itself, while the server that owns it is being restarted.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def until(condition: Callable[[], object], timeout: float, what: str) -> None:

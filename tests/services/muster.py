@@ -44,6 +44,7 @@ class Muster:
         database: str | None = None,
         receiver: str = "",
         sources: Sequence[tuple[str, str]] = (("hse", "4hse"), ("lms", "anewspring"), ("ispring", "ispring")),
+        tables: str = "",
     ) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ class Muster:
                 receiver=receiver,
                 receiver_port=self.receiver_port,
                 worker_port=self.worker_port,
-                sources="".join(_SOURCE.format(name=name, vendor=vendor, account=name, secret=SECRET) for name, vendor in sources),
+                sources="".join(_SOURCE.format(name=name, vendor=vendor, account=name, secret=SECRET) for name, vendor in sources) + tables,
             )
         )
         self._running: list[subprocess.Popen[bytes]] = []

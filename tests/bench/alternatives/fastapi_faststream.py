@@ -17,7 +17,7 @@ from tests.bench.senders import SENDERS
 SECRETS = {sender.name: sender.secret.encode() for sender in SENDERS}
 EXCHANGE = RabbitExchange(topology.DELIVERIES, type=ExchangeType.TOPIC, durable=True)
 
-broker = RabbitBroker(default_channel=Channel(publisher_confirms=True, on_return_raises=True), logger=None)
+broker = RabbitBroker(broker_url(), default_channel=Channel(publisher_confirms=True, on_return_raises=True), logger=None)
 
 
 @contextlib.asynccontextmanager

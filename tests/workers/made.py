@@ -1,0 +1,64 @@
+"""Deliveries as a receiver makes them, and ways to put what happened beside what was expected."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from schemas.delivery import Delivery, fingerprint
+from schemas.samples import SUBSCRIPTION
+from workers.log import LoggedDelivery
+
+CREATE, DELETE = "ACTION_SUBSCRIPTION::CREATE", "ACTION_SUBSCRIPTION::DELETE"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def delivery(body: bytes | Mapping[str, Any], event: str | None = CREATE, **changed: Any) -> Delivery:
+    """A delivery of 4HSE's, or what `changed` makes of it."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    made = {
+        "id": uuid7(),
+        "source": "hse",
+        "account": "hse",
+        "vendor": "4hse",
+        "event": event,
+        "received_at": NOON,
+        "headers": {"content-type": "application/json"},
+        "body": raw,
+        "fingerprint": fingerprint(event, raw),
+    }
+    return Delivery(**(made | changed))
+
+
+def created(subject: str = "s1", **changed: Any) -> Delivery:
+    """The CREATE of one subscription."""
+    return delivery(SUBSCRIPTION | {"action_subscription_id": subject}, CREATE, **changed)
+
+
+def deleted(subject: str = "s1", **changed: Any) -> Delivery:
+    """The DELETE of one subscription."""
+    return delivery(SUBSCRIPTION | {"action_subscription_id": subject}, DELETE, **changed)
+
+
+async def logged(one: Delivery | UUID) -> LoggedDelivery:
+    """What the log says of a delivery, which it must hold."""
+    return await LoggedDelivery.get(id=one if isinstance(one, UUID) else one.id)
+
+
+async def states(*deliveries: Delivery) -> list[tuple[str, str | None]]:
+    """State and reason of each."""
+    return [(row.state, row.reason) for row in [await logged(one) for one in deliveries]]
+
+
+async def until(condition: Callable[[], object], what: str, timeout: float = 20) -> None:
+    """Wait until a condition holds; raises TimeoutError naming what did not happen."""
+    try:
+        async with asyncio.timeout(timeout):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise TimeoutError(f"{what} did not happen within {timeout} s") from None
