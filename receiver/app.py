@@ -1,13 +1,16 @@
 """The receiver's two Starlette applications; their routes are the table of contents."""
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from receiver.endpoints import Hook, Readiness, Ready, Recently, failed, livez, refused
+from receiver.endpoints import Hook, Readiness, Ready, Recently, failed, livez, misdirected, refused
 from receiver.errors import Refusal
 from receiver.recent import Recent
 
-_HANDLERS = {Refusal: refused, Exception: failed}
+_HANDLERS = {Refusal: refused, HTTPException: misdirected, Exception: failed}
 
 
 def public(hook: Hook, readiness: Readiness) -> Starlette:
@@ -18,7 +21,7 @@ def public(hook: Hook, readiness: Readiness) -> Starlette:
         Route("/livez", livez),
         Route("/readyz", Ready(readiness, details=False)),
     ]
-    return Starlette(routes=routes, exception_handlers=_HANDLERS)
+    return _application(routes)
 
 
 def local(recent: Recent, readiness: Readiness) -> Starlette:
@@ -28,4 +31,11 @@ def local(recent: Recent, readiness: Readiness) -> Starlette:
         Route("/readyz", Ready(readiness, details=True)),
         Route("/recent", Recently(recent)),
     ]
-    return Starlette(routes=routes, exception_handlers=_HANDLERS)
+    return _application(routes)
+
+
+def _application(routes: Sequence[Route]) -> Starlette:
+    application = Starlette(routes=routes, exception_handlers=_HANDLERS)
+    # No vendor follows a redirection, and its Location would repeat the query with the token.
+    application.router.redirect_slashes = False
+    return application

@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from receiver.errors import PROBLEM_TYPE, BodyTooLarge, NotDurable, NotPost, Overloaded, Refusal, SlowBody, UnknownSource
-from receiver.intake import Request, accept
+from receiver.intake import Request, accept, printable
 from receiver.publisher import Keeper
 from receiver.recent import Recent
 from receiver.sources import Source
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 #: A source's name that is logged although nobody configured it.
 UNKNOWN = "(unknown)"
+
+_FORWARDED = "x-forwarded-for"
 
 Readiness = Callable[[], Awaitable[tuple[bool, dict[str, object]]]]
 
@@ -62,7 +65,7 @@ class Hook:
             raise UnknownSource
         if scope["method"] != "POST":
             raise NotPost
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope["headers"])
         body = await self._body(headers.get("content-length"), source.max_body, receive)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)) if scope["query_string"] else {}
         peer = scope["client"][0] if scope["client"] else None
@@ -76,7 +79,7 @@ class Hook:
 
     async def _body(self, declared: str | None, limit: int, receive: Receive) -> bytes:
         """Read the whole body within the deadline; raises BodyTooLarge as soon as that is certain, declared or counted."""
-        if declared is not None and declared.isdigit() and int(declared) > limit:
+        if declared is not None and declared.isdecimal() and int(declared) > limit:
             raise BodyTooLarge
         try:
             async with asyncio.timeout(self.settings.body_deadline):
@@ -85,8 +88,16 @@ class Hook:
             raise SlowBody from None
 
     def _refused(self, refusal: Refusal, source: Source | None, event: str | None) -> Response:
-        self.recent.add(now_utc(), source.name if source else UNKNOWN, event, refusal.status)
+        self.recent.add(now_utc(), source.name if source else UNKNOWN, printable(event) if event else None, refusal.status)
         return problem(refusal)
+
+
+def _headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The last value of each header, and every line of X-Forwarded-For: each proxy may have added one."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    if _FORWARDED in headers:
+        headers[_FORWARDED] = ", ".join(value.decode("latin-1") for name, value in raw if name == _FORWARDED.encode())
+    return headers
 
 
 async def _read(receive: Receive, limit: int) -> bytes:
@@ -113,6 +124,13 @@ async def refused(_: HttpRequest, refusal: Exception) -> Response:
     """Answer a Refusal that was raised outside a hook."""
     assert isinstance(refusal, Refusal)
     return problem(refusal)
+
+
+async def misdirected(_: HttpRequest, error: Exception) -> Response:
+    """Answer what no route takes, as a problem like any other."""
+    assert isinstance(error, HTTPException)
+    content = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+    return Response(json.dumps(content), error.status_code, error.headers, PROBLEM_TYPE)
 
 
 async def failed(_: HttpRequest, error: Exception) -> Response:
@@ -149,4 +167,4 @@ class Recently:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the outcomes after a number, oldest first."""
         after = HttpRequest(scope).query_params.get("after", "0")
-        await JSONResponse(self.recent.after(int(after) if after.isdigit() else 0))(scope, receive, send)
+        await JSONResponse(self.recent.after(int(after) if after.isdecimal() else 0))(scope, receive, send)

@@ -69,14 +69,18 @@ def sender(request: Request, proxies: tuple[Network, ...]) -> IPv4Address | IPv6
     return address
 
 
+def printable(event: str) -> str:
+    """An event's name without control characters: escaped, it stays what it was, and can be stored and shown everywhere."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in event)[:EVENT_LENGTH]
+
+
 def _event(source: Source, request: Request) -> str | None:
     named = (
         request.event
         or (source.event_header and request.headers.get(source.event_header))
         or (source.event_query and request.query.get(source.event_query))
     )
-    # A name with control characters is nobody's event; escaped, it stays what it was and can be stored everywhere.
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in named)[:EVENT_LENGTH] if named else None
+    return printable(named) if named else None
 
 
 def _address(text: str | None) -> IPv4Address | IPv6Address | None:

@@ -9,15 +9,15 @@ import asyncio
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import aio_pika
 import stamina
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, PublishError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
 
 from receiver.spool import Row, Spool, Spooled
 from schemas import topology
@@ -34,8 +34,8 @@ WINDOW = 1
 #: Seconds between the end of a connection that served and the first attempt at the next.
 RECONNECT_PAUSE = 0.2
 
-#: How the broker fails a publish; anything else is an error of ours.
-BROKER_FAULTS = (AMQPError, OSError, TimeoutError)
+#: How the broker fails a publish; anything else is an error of ours. ChannelInvalidStateError, for a channel that is gone, is no AMQPError.
+BROKER_FAULTS = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
 
 class TopologyMissing(ConnectionError):
@@ -87,24 +87,27 @@ class Publisher:
             await asyncio.sleep(RECONNECT_PAUSE)
 
     async def _connected(self) -> None:
+        served = False
         try:
-            async with asyncio.timeout(10):
-                self._connection = await aio_pika.connect(self._url, timeout=10)
-            if not await topology_is_there(self._connection):
-                raise TopologyMissing
-            channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-            self._exchange = await channel.get_exchange(topology.DELIVERIES, ensure=False)
-            self._trust()
-            await self._drain_while_open(channel)
+            with heartbeats_missed():
+                async with asyncio.timeout(10):
+                    self._connection = await aio_pika.connect(self._url, timeout=10)
+                    if not await topology_is_there(self._connection):
+                        raise TopologyMissing
+                    channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                    self._exchange = await channel.get_exchange(topology.DELIVERIES, ensure=False)
+                if self._spool.depth == 0:  # otherwise what waits there is the probe: connected is not yet confirmed
+                    self._trust()
+                served = True
+                await self._drain_while_open(channel)
         except BROKER_FAULTS as fault:
-            served = self.away is None
             self._distrust(fault)
             if not served:
                 raise  # the next attempt waits longer; after a connection that served, hardly at all
         finally:
             self._exchange, connection, self._connection = None, self._connection, None
             if connection is not None:
-                with suppress(*BROKER_FAULTS):
+                with suppress(*BROKER_FAULTS), heartbeats_missed():
                     async with asyncio.timeout(5):
                         await connection.close()
 
@@ -168,10 +171,11 @@ class Publisher:
             type=KIND,
             headers={"version": VERSION},
         )
-        async with asyncio.timeout(self._deadline):
-            # A blocked connection would still put the frame on the wire later: wait for it to be unblocked before writing.
-            await connection.transport.connection.ready()
-            await exchange.publish(message, topology.routing_key(like.vendor, like.source), mandatory=True)
+        with heartbeats_missed():
+            async with asyncio.timeout(self._deadline):
+                # A blocked connection would still put the frame on the wire later: wait for it to be unblocked before writing.
+                await connection.transport.connection.ready()
+                await exchange.publish(message, topology.routing_key(like.vendor, like.source), mandatory=True)
 
     def _trust(self) -> None:
         if self.away is not None:
@@ -232,6 +236,18 @@ class _Lane:
 _MISSING = (TopologyMissing, ChannelNotFoundEntity, PublishError)
 
 
+@contextmanager
+def heartbeats_missed() -> Iterator[None]:
+    """aiormq cancels whoever waits on a connection that it gives up: a broker's fault, unless this task itself is to end."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the broker missed its heartbeats") from None
+
+
 async def topology_is_there(connection: AbstractConnection) -> bool:
     """Look for the exchange without touching it, on a channel of its own: a refusal closes that. Needs no right but to log in."""
     channel = await connection.channel()
@@ -244,11 +260,15 @@ async def topology_is_there(connection: AbstractConnection) -> bool:
 
 
 def _first_group(rows: list[Row]) -> list[Row]:
-    """The longest run of one source at the front that fits into a message."""
+    """The rows of the oldest one's source, in their order, as many as fit into a message: sources that take turns must not
+    make it one message each.
+    """
     group, size = rows[:1], len(rows[0].spooled.delivery)
     for row in rows[1:]:
+        if (row.spooled.vendor, row.spooled.source) != (rows[0].spooled.vendor, rows[0].spooled.source):
+            continue
         size += len(row.spooled.delivery)
-        if (row.spooled.vendor, row.spooled.source) != (rows[0].spooled.vendor, rows[0].spooled.source) or size > GROUP_BYTES:
+        if size > GROUP_BYTES:
             break
         group.append(row)
     return group

@@ -56,7 +56,7 @@ def _secrets(settings: Verification) -> tuple[str, ...]:
 
 
 def _same(expected: str, given: str | None) -> bool:
-    return given is not None and hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
+    return given is not None and hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))
 
 
 def _encoded(digest: bytes, encoding: Encoding) -> str:

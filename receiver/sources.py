@@ -9,7 +9,7 @@ from schemas.verification import Unverified, Verification
 #: Request headers worth keeping with a delivery. None of them proves anything, so none of them is a secret.
 KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
 #: Never kept, whatever `keep_headers` says.
-CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "webhook-signature", "x-api-key"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class Spool:
         failure: Exception | None = None
         try:
             await self._run(self._insert, group)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, RuntimeError) as error:  # no room, a broken disk, or closed meanwhile
             failure = SpoolFull(str(error))
         self.full = failure is not None
         for future in kept:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 Algorithm = Literal["sha1", "sha256", "sha512"]
 Encoding = Literal["hex", "base64"]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class _Scheme(BaseModel):
@@ -22,7 +23,7 @@ class _SecretScheme(_Scheme):
     @field_validator("secrets")
     @classmethod
     def _none_is_empty(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(not secret.get_secret_value().strip() for secret in secrets):
+        if any(secret.get_secret_value().strip() in {"", ":", "whsec_"} for secret in secrets):
             raise ValueError("an empty secret would let anybody in; remove it")
         return secrets
 
@@ -31,8 +32,8 @@ class Token(_SecretScheme):
     """A shared token in a header or in the address' query string."""
 
     scheme: Literal["token"]
-    header: str | None = None
-    query: str | None = None
+    header: Name | None = None
+    query: Name | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -58,11 +59,11 @@ class Hmac(_SecretScheme):
     """HMAC (RFC 2104) over the raw body, or over `timestamp.body` where a timestamp header is named."""
 
     scheme: Literal["hmac"]
-    header: str
+    header: Name
     algorithm: Algorithm = "sha256"
     encoding: Encoding = "hex"
     prefix: str = ""
-    timestamp_header: str | None = None
+    timestamp_header: Name | None = None
     tolerance: Annotated[float, Field(gt=0, description="Seconds that the timestamp may be off, either way.")] = 300.0
 
 
@@ -70,7 +71,7 @@ class Sha256Concat(_SecretScheme):
     """SHA-256 over body followed by secret, a plain hash as iSpring Learn documents it; an optional prefix is stripped."""
 
     scheme: Literal["sha256-concat"]
-    header: str
+    header: Name
     encoding: Encoding = "hex"
     prefix: str = "sha256="
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -10,37 +11,45 @@ from tests.services.muster import Muster
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
+Server = TypeVar("Server", Postgres, RabbitMQ)
 
-def _unless_missing(error: Missing) -> None:
-    if required():
-        pytest.fail(str(error))
-    pytest.skip(str(error))
+
+def _running(kind: type[Server]) -> Iterator[Server]:
+    try:
+        server = kind()
+    except Missing as error:
+        if required():
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL cluster for the whole run; take a database of your own from it, and never stop it."""
-    try:
-        cluster = Postgres()
-    except Missing as error:
-        _unless_missing(error)
-        raise
-    cluster.start()
-    yield cluster
-    cluster.remove()
+    yield from _running(Postgres)
 
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """A RabbitMQ node for the whole run; take a virtual host of your own from it, and never stop it."""
-    try:
-        node = RabbitMQ()
-    except Missing as error:
-        _unless_missing(error)
-        raise
-    node.start()
-    yield node
-    node.remove()
+    yield from _running(RabbitMQ)
+
+
+@pytest.fixture(scope="module")
+def mortal_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster for one module, to stop and crash."""
+    yield from _running(Postgres)
+
+
+@pytest.fixture(scope="module")
+def mortal_rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ node for one module, to stop, kill, freeze and block."""
+    yield from _running(RabbitMQ)
 
 
 _numbers = iter(range(1, 1_000_000))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.settings import load
+from schemas.reader import load
 from schemas.states import DeliveryState
 from workers.cli import COMMANDS
 

@@ -73,6 +73,11 @@ class RabbitMQ:
         self._process = None
         until(lambda: not listens(self.port), 10, "RabbitMQ's end")
 
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop the node in its tracks, its connections open, or let it go on."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+
     def ctl(self, *arguments: str, check: bool = True) -> str:
         """Run rabbitmqctl against this node."""
         command = [str(self._programs / "rabbitmqctl"), "--quiet", *arguments]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from schemas.settings import Role, Settings, config_path, redacted
+from schemas.reader import Role, config_path
+from schemas.settings import Settings, redacted
 from workers.cli.options import FAILED, config_option, run, settings_for
 
 

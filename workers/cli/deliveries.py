@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from schemas.settings import Role
+from schemas.reader import Role
 from schemas.states import EXPLANATIONS, DeliveryState, Reason
 from workers.cli.options import config_option, fail, json_option, print_json, settings_for, with_database
 from workers.cli.screen import local_time, print_table

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from schemas.settings import Role, Settings, config_path, redacted
+from schemas.reader import Role, config_path
+from schemas.settings import Settings, redacted
 from workers.cli.addresses import print_addresses
 from workers.cli.options import config_option, fail, run, settings_for
 from workers.cli.starter import write_starter

@@ -8,8 +8,8 @@ import structlog
 
 from schemas.settings import LogSettings
 
-#: aio-pika and aiormq put URLs and frames into their lines, and what they tell is told by our own supervisors.
-_QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "tortoise": logging.WARNING, "uvicorn": logging.ERROR}
+#: aio-pika and aiormq put URLs and frames into their lines, uvicorn tracebacks; what they tell, we tell ourselves.
+_QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "tortoise": logging.WARNING, "uvicorn": logging.CRITICAL}
 
 
 def configure(settings: LogSettings) -> None:

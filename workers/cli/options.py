@@ -10,7 +10,9 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from schemas.settings import Role, Settings, SettingsError, load
+from schemas.mistakes import SettingsError
+from schemas.reader import Role, load
+from schemas.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -57,14 +59,17 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 
 
 def run(main: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Result:
-    """Run a command's coroutine; Ctrl-C ends it quietly with the shell's code for it."""
+    """Run a command's coroutine on uvloop; Ctrl-C ends it quietly with the shell's code for it."""
+    import uvloop
+
     try:
-        return asyncio.run(main(*arguments))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main(*arguments))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]], *, create: bool = False) -> Result:
+def with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run a coroutine with the database open and its schema checked, or say what to do."""
     return run(functools.partial(_with_database, settings, read))
 

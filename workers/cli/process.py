@@ -16,6 +16,9 @@ from schemas.logs import Log
 
 log = structlog.get_logger()
 
+#: Seconds of the grace period that are kept for closing.
+_CLOSING = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -42,7 +45,8 @@ class _Server(uvicorn.Server):
 def listen(site: Site) -> socket.socket:
     """Bind a site's address; raises AddressTaken."""
     family = socket.AF_INET6 if ":" in site.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by its name: asyncio switches Nagle's delay off only on connections that say so.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((site.host, site.port))
@@ -107,7 +111,8 @@ def _server(site: Site, grace: float) -> _Server:
         server_header=False,
         # X-Forwarded-For is read by the receiver's intake, from receiver.trusted_proxies alone.
         proxy_headers=False,
-        timeout_graceful_shutdown=max(1, int(grace)),
+        # What is left of the grace is for cutting off what did not finish, and for closing.
+        timeout_graceful_shutdown=max(1, int(grace - _CLOSING)),
         timeout_keep_alive=75,
         backlog=2048,
     )

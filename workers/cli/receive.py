@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from receiver.spool import SpoolInUse
-from schemas.settings import Role, Settings
+from schemas.reader import Role
+from schemas.settings import Settings
 from workers.cli.logging import configure
 from workers.cli.options import MISUSED, config_option, fail, run, settings_for
 from workers.cli.process import AddressTaken, Process, stop_on_signals

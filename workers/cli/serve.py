@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from receiver.spool import SpoolInUse
-from schemas.settings import Role, Settings, config_path
+from schemas.reader import Role, config_path
+from schemas.settings import Settings
 from workers.cli.addresses import print_addresses
 from workers.cli.embedded import SpoolInlet
 from workers.cli.logging import configure

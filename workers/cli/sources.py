@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from schemas.settings import Role
+from schemas.reader import Role
 from workers.cli.addresses import lines, print_addresses
 from workers.cli.options import config_option, fail, json_option, print_json, settings_for
 from workers.cli.screen import print_table

@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from schemas.settings import Role
+from schemas.reader import Role
 
 _SHARED = """\
 # muster's settings. Every key can also come from the environment: MUSTER_BROKER, MUSTER_RECEIVER__PORT, …

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from schemas.settings import Role, Settings
+from schemas.reader import Role
+from schemas.settings import Settings
 from workers.cli.options import config_option, json_option, print_json, settings_for, with_database
 from workers.cli.screen import ago, local_time
 

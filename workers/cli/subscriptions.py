@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from schemas.fourhse import SUBSCRIPTION_FIELDS
-from schemas.settings import Role
+from schemas.reader import Role
 from schemas.states import SubscriptionState
 from workers.cli.options import config_option, fail, json_option, print_json, settings_for, with_database
 from workers.cli.screen import print_table

@@ -8,7 +8,7 @@ from typing import IO
 import click
 
 from schemas import samples
-from schemas.settings import Role
+from schemas.reader import Role
 from schemas.vendors import VENDORS
 from workers.cli.addresses import base_url
 from workers.cli.options import FAILED, MISUSED, config_option, fail, json_option, print_json, settings_for

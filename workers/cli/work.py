@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from schemas.settings import Role, Settings
+from schemas.reader import Role
+from schemas.settings import Settings
 from workers.cli.logging import configure
 from workers.cli.options import MISUSED, config_option, fail, run, settings_for
 from workers.cli.process import AddressTaken, Process, Site, stop_on_signals

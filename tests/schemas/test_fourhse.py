@@ -1,0 +1,128 @@
+"""4HSE's payloads: lenient where the vendor's own examples are, strict where a row would have no key."""
+
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.fourhse import SUBSCRIPTION_FIELDS, CreatedSubscription, DeletedSubscription, fits, lenient_date
+from schemas.samples import SUBSCRIPTION, SUBSCRIPTION_IN_FULL
+
+REQUIRED = ("action_subscription_id", "action_id", "subscriber_id", "subscriber_type", "subtenant_id", "tenant_id")
+
+
+def test_the_vendors_example_is_read_with_every_field_of_the_document() -> None:
+    read = CreatedSubscription.model_validate(SUBSCRIPTION_IN_FULL)
+
+    assert read.certificate_date_expire == date(2025, 1, 15)
+    assert read.owned_active is True
+    assert set(SUBSCRIPTION_IN_FULL) <= set(SUBSCRIPTION_FIELDS)
+    assert all(getattr(read, name) is not None for name in SUBSCRIPTION_IN_FULL)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("how", ["missing", "null", "empty", "a list"])
+def test_a_create_needs_its_six_identifiers(name: str, how: str) -> None:
+    body: dict[str, Any] = {key: value for key, value in SUBSCRIPTION.items() if key != name}
+    wrong: dict[str, dict[str, Any]] = {"missing": {}, "null": {name: None}, "empty": {name: ""}, "a list": {name: ["x"]}}
+    body |= wrong[how]
+    with pytest.raises(ValidationError, match=name):
+        CreatedSubscription.model_validate(body)
+
+
+def test_a_delete_needs_its_id_alone() -> None:
+    assert DeletedSubscription.model_validate({"action_subscription_id": "x"}).subscriber_id is None
+    with pytest.raises(ValidationError, match="action_subscription_id"):
+        DeletedSubscription.model_validate({"subscriber_id": "x"})
+
+
+def test_identifiers_are_strings_whatever_they_look_like() -> None:
+    read = CreatedSubscription.model_validate(SUBSCRIPTION | {"tenant_id": 2**70, "action_id": "not-a-uuid", "subscriber_id": "0001"})
+
+    assert (read.tenant_id, read.action_id, read.subscriber_id) == (str(2**70), "not-a-uuid", "0001")
+
+
+def test_a_field_that_nobody_documented_is_passed_over() -> None:
+    assert CreatedSubscription.model_validate(SUBSCRIPTION | {"new_field": {"deep": []}}).tenant_id == SUBSCRIPTION["tenant_id"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2024-03-15", date(2024, 3, 15)),
+        ("2024-03-15T00:00:00Z", date(2024, 3, 15)),
+        ("2024-03-15T23:59:59.999+02:00", date(2024, 3, 15)),
+        ("2024-03-15 10:00:00", date(2024, 3, 15)),
+        (1_710_460_800, date(2024, 3, 15)),
+        (1_710_460_800.5, date(2024, 3, 15)),
+        (0, date(1970, 1, 1)),
+        ("", None),
+        (None, None),
+        (True, None),
+        ("soon", None),
+        ("15/03/2024", None),
+        ("2024-02-30", None),
+        ("0000-00-00", None),
+        (10**400, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (["2024-03-15"], None),
+        ({}, None),
+    ],
+    ids=repr,
+)
+def test_dates_are_read_where_there_is_one_and_are_none_where_there_is_none(value: object, expected: date | None) -> None:
+    assert lenient_date(value) == expected
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(_json)
+def test_no_value_makes_reading_a_date_fail(value: object) -> None:
+    assert lenient_date(value) is None or isinstance(lenient_date(value), date)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(SUBSCRIPTION_FIELDS, _json)))
+def test_no_body_makes_reading_fail_but_by_a_validation_error(body: dict[str, Any]) -> None:
+    with suppress(ValidationError):
+        read = CreatedSubscription.model_validate(body)
+
+        assert all(getattr(read, name) for name in REQUIRED)
+
+
+def test_a_refused_body_is_not_repeated_in_the_error() -> None:
+    with pytest.raises(ValidationError) as caught:
+        CreatedSubscription.model_validate(SUBSCRIPTION | {"tenant_id": ["planted-value"]})
+
+    assert "planted-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("action_type", "subscriber_type", "expected"),
+    [
+        ("TRAINING", "PERSON", True),
+        ("TRAINING", "EQUIPMENT", False),
+        ("HEALTH", "OFFICE", False),
+        ("PER", "PERSON", True),
+        ("MAINTENANCE", "EQUIPMENT", True),
+        ("MAINTENANCE", "PERSON", False),
+        ("CHECK", "PERSON", True),
+        ("CHECK", "PPE", True),
+        ("NEW_TYPE", "PERSON", True),
+        (None, "PERSON", True),
+        ("TRAINING", None, True),
+    ],
+)
+def test_a_subscriber_type_fits_as_the_document_says(action_type: str | None, subscriber_type: str | None, expected: bool) -> None:
+    assert fits(action_type, subscriber_type) is expected
