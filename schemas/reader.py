@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
+from schemas.accounts import CREDENTIAL_FILES
 from schemas.mistakes import Mistake, SettingsError, mistakes_in, without_consequences
 from schemas.settings import Settings
 
@@ -34,7 +35,7 @@ class Role(StrEnum):
 _SHARED_KEYS = {"broker", "broker_file", "data_dir", "local", "log"}
 _ROLE_KEYS = {
     Role.RECEIVER: _SHARED_KEYS | {"receiver", "sources"},
-    Role.WORKER: _SHARED_KEYS | {"database", "database_file", "worker"},
+    Role.WORKER: _SHARED_KEYS | {"accounts", "database", "database_file", "worker"},
 }
 _ALL_KEYS = frozenset().union(*_ROLE_KEYS.values())
 
@@ -139,6 +140,8 @@ def _resolve_files(raw: dict[str, Any], base: Path, prefix: str, mistakes: list[
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
                 mistakes.append(Mistake(path, f"the file cannot be read: {reason}", "Create it, or let this user read it"))
+        elif key in CREDENTIAL_FILES:  # read when it is used, and again when it is refused
+            resolved[key] = str((base / str(value)).expanduser())
         elif isinstance(value, dict):
             resolved[key] = _resolve_files(value, base, f"{path}.", mistakes)
         elif isinstance(value, list):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from schemas.accounts import Account
 from schemas.vendors import VENDORS
 from schemas.verification import Verification
 
@@ -102,6 +103,7 @@ class Settings(_Section):
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     sources: Annotated[dict[str, SourceSettings], Field(default_factory=dict)]
+    accounts: Annotated[dict[str, Account], Field(default_factory=dict)]
 
     @field_validator("database")
     @classmethod

@@ -51,7 +51,7 @@ def _ground(kills: int, seed: int) -> Iterator[Ground]:
         rabbitmq.start()
         postgres.start()
         with tempfile.TemporaryDirectory(prefix="muster-faults-") as home:
-            yield Ground(Path(home), kills, seed, rabbitmq, postgres)
+            yield Ground(Path(home), kills, seed, (rabbitmq, postgres))
     finally:
         rabbitmq.remove()
         postgres.remove()

@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -63,15 +64,11 @@ class Load:
     async def flows(self, answers: int = 50, within: float = 30.0) -> None:
         """Wait until so many more requests were acknowledged; raises TimeoutError."""
         wanted = len(self.answers) + answers
-        async with asyncio.timeout(within):
-            while len(self.answers) < wanted:
-                await asyncio.sleep(0.01)
+        await reached(lambda: len(self.answers) >= wanted, within)
 
-    async def cut_off(self) -> set[str]:
-        """Which of the requests that are in flight now never get an answer: call it right after a kill."""
-        pending = set(self.in_flight)
-        while pending & self.in_flight:
-            await asyncio.sleep(0.01)
+    async def cut_off(self, pending: set[str]) -> set[str]:
+        """Which of the requests that were in flight before a kill never get an answer."""
+        await reached(lambda: not pending & self.in_flight, _PATIENCE)
         return pending & self.unanswered
 
     def latencies(self, since: float = 0.0, until: float = float("inf")) -> list[float]:
@@ -135,6 +132,15 @@ class Load:
         signature = self._signer.sign(sent.marker, now, body.decode())
         stamps = f"webhook-id: {sent.marker}\r\nwebhook-timestamp: {int(now.timestamp())}\r\nwebhook-signature: {signature}\r\n"
         return f"/hooks/forwarder/{sent.event}", stamps
+
+
+async def reached(condition: Callable[[], bool], within: float) -> None:
+    """Wait until a condition holds; raises TimeoutError."""
+    async with asyncio.timeout(within):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:

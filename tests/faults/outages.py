@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from schemas.logs import Log
 from tests.faults.load import Load
-from tests.faults.trial import Figures, Ground, Trial, percentile, trial
+from tests.faults.trial import HEARTBEAT, Figures, Ground, Trial, percentile, trial
 from tests.services.rabbitmq import RabbitMQ
+from workers.lane import PATIENCE
 
 #: Seconds of undisturbed load before and after each outage.
-_CALM = 1.0
+_CALM = 0.7
 #: Longer than a worker holds its batch before it leaves the broker.
-_LONG = 7.0
+_LONG = PATIENCE + 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,17 @@ class Outage:
 
 
 _OUTAGES = (
-    Outage("stopped in good order", RabbitMQ.stop, RabbitMQ.start, 1.0),
+    Outage("stopped in good order", RabbitMQ.stop, RabbitMQ.start, 0.0),
     Outage("killed", RabbitMQ.kill, RabbitMQ.start, 0.0),
-    Outage("all connections closed", lambda node: node.ctl("close_all_connections", "a fault"), lambda _: None, 0.5),
+    Outage("all connections closed", lambda node: node.ctl("close_all_connections", "--global", "a fault"), lambda _: None, 0.5),
+    # Longer than three missed heartbeats, so that muster gives the connection up.
+    Outage("frozen", lambda node: node.freeze(frozen=True), lambda node: node.freeze(frozen=False), 3 * (HEARTBEAT + 1) + 2.0),
 )
 _ALARM = Outage("memory alarm", lambda node: node.alarm(raised=True), lambda node: node.alarm(raised=False), 4.0)
 
 
 async def broker(ground: Ground) -> Figures:
-    """RabbitMQ stopped, killed, and rid of its connections, in turns."""
+    """RabbitMQ stopped, killed, rid of its connections, frozen, in turns."""
     return await _broker(ground, "broker", _OUTAGES * max(1, ground.kills // 10))
 
 
@@ -99,24 +102,19 @@ async def _without_database(one: Trial, load: Load, lasts: float) -> None:
     one.figures.faults, one.figures.hit = one.figures.faults + 1, one.figures.hit + hit
     if not hit:
         one.figures.problems.append(f"the worker's readiness without a database: {status} {said}")
-    await _works_again(one)
+    await one.ready(one.muster.worker_port)
     moments.append(time.monotonic())
     await asyncio.sleep(_CALM)
     moments.append(time.monotonic())
     one.figures.notes.append(f"database away for {lasts:.1f} s: {load.connections} connections, " + _phases(load, moments))
 
 
-async def _works_again(one: Trial) -> None:
-    async with asyncio.timeout(30):
-        while (await one.readiness(one.muster.worker_port))[0] != 200:
-            await asyncio.sleep(0.1)
-
-
 def _phases(load: Load, moments: list[float]) -> str:
     told = []
     for name, since, until in zip(("before", "during", "after"), moments, moments[1:], strict=False):
         took = load.latencies(since, until)
-        told.append(f"{name} {len(took) / (until - since):.0f}/s p50 {percentile(took, 50):.0f} ms p99 {percentile(took, 99):.0f} ms")
+        p50, p99, most = percentile(took, 50), percentile(took, 99), 1000 * max(took, default=0.0)
+        told.append(f"{name} {len(took) / (until - since):.0f}/s p50 {p50:.0f} p99 {p99:.0f} max {most:.0f} ms")
     return f"{', '.join(told)}, healed {moments[2] - moments[1]:.1f} s after it began"
 
 

@@ -1,12 +1,13 @@
 """The scenarios by name."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from tests.faults.kills import embedded, receiver, worker
 from tests.faults.outages import alarm, broker, database
 from tests.faults.trial import Figures, Ground
 
-SCENARIOS: Mapping[str, Callable[[Ground], Awaitable[Figures]]] = {
+SCENARIOS: Mapping[str, Callable[[Ground], Coroutine[Any, Any, Figures]]] = {
     "receiver": receiver,
     "embedded": embedded,
     "worker": worker,

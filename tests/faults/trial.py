@@ -22,17 +22,33 @@ from tests.services.rabbitmq import RabbitMQ
 
 #: Seconds without any progress after which what is not applied counts as lost.
 _STANDSTILL = 20.0
+#: Seconds, on the connections to the broker: a frozen one shall be noticed soon.
+HEARTBEAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where scenarios take place, and how many kills each gets. The servers are private: they are stopped and killed."""
+    """Where scenarios take place, and how many kills each gets. The servers are private: they are stopped and killed.
+
+    Without servers only what is embedded can take place.
+    """
 
     home: Path
     kills: int
     seed: int
-    rabbitmq: RabbitMQ
-    postgres: Postgres
+    servers: tuple[RabbitMQ, Postgres] | None = None
+
+    @property
+    def rabbitmq(self) -> RabbitMQ:
+        """The broker's node."""
+        assert self.servers is not None
+        return self.servers[0]
+
+    @property
+    def postgres(self) -> Postgres:
+        """The database's cluster."""
+        assert self.servers is not None
+        return self.servers[1]
 
 
 @dataclass(slots=True)
@@ -61,12 +77,12 @@ class Trial:
 
     def __init__(self, ground: Ground, name: str, *, embedded: bool) -> None:
         self.ground, self.figures, self.ledger = ground, Figures(name), Ledger()
-        self.rng = random.Random(f"{ground.seed}/{name}")  # noqa: S311 - repeatable on purpose
+        self.rng = random.Random(f"{ground.seed}/{name}")
         #: Its own virtual host and database.
         self.own = f"{name}{time.monotonic_ns()}"
         self.muster = Muster(
             ground.home / name,
-            broker=None if embedded else ground.rabbitmq.vhost(self.own),
+            broker=None if embedded else f"{ground.rabbitmq.vhost(self.own)}?heartbeat={HEARTBEAT}",
             database=None if embedded else ground.postgres.create(self.own),
             tables=FORWARDER,
         )
@@ -104,6 +120,14 @@ class Trial:
             while True:
                 _, said = await self.readiness(self.muster.receiver_port)
                 if (said["broker"], said["spooled"]) == ("up", 0):
+                    return
+                await asyncio.sleep(0.05)
+
+    async def ready(self, port: int, within: float = 30.0) -> None:
+        """Wait until a local port's /readyz says so; raises TimeoutError."""
+        async with asyncio.timeout(within):
+            while True:
+                if (await self.readiness(port))[0] == 200:
                     return
                 await asyncio.sleep(0.05)
 

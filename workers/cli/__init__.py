@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sources": ("sources", "The configured senders: list, addresses to paste, wait for the first request."),
     "trigger": ("trigger", "Send a sample webhook, signed as the vendor would sign it."),
     "deliveries": ("deliveries", "The delivery log: list, show."),
+    "vendor": ("vendor", "Try a vendor's API by hand, with an account's own credentials."),
     "subscriptions": ("subscriptions", "The mirrored compliance schedule: list, show."),
 }
 

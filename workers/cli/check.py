@@ -32,6 +32,7 @@ async def _try_out(settings: Settings, role: Role) -> list[str]:
     problems = []
     if role is not Role.RECEIVER:
         problems += await _try_database(settings)
+        problems += await _try_accounts(settings)
     if settings.broker_url is not None:
         problems += await _try_broker(settings.broker_url)
     else:
@@ -58,6 +59,24 @@ async def _try_database(settings: Settings) -> list[str]:
         await close_database()
     click.echo(f"database: {shown}: fine")
     return []
+
+
+async def _try_accounts(settings: Settings) -> list[str]:
+    from schemas.delivery import now_utc
+    from workers.vendors.accounts import client
+    from workers.vendors.errors import VendorError
+
+    problems = []
+    for name, account in settings.accounts.items():
+        vendor = client(account, now_utc)
+        try:
+            await vendor.login()
+            click.echo(f"account {name}: {account.vendor} lets it in")
+        except VendorError as error:
+            problems.append(f"account {name}: {account.vendor}: {type(error).__name__}: {error}")
+        finally:
+            await vendor.close()
+    return problems
 
 
 async def _try_broker(broker_url: str) -> list[str]:

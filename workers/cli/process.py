@@ -18,6 +18,7 @@ log = structlog.get_logger()
 
 #: Seconds of the grace period that are kept for closing.
 _CLOSING = 2.0
+_BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Site:
 
 class AddressTaken(Exception):
     """An address cannot be listened on; the message names the setting."""
+
+
+class EndedByItself(Exception):
+    """A part of the process stopped working without an error: an error of ours."""
 
 
 class _Server(uvicorn.Server):
@@ -50,6 +55,7 @@ def listen(site: Site) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((site.host, site.port))
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise AddressTaken(f"cannot listen on {site.host}:{site.port} ({error.strerror}): change {site.setting}") from None
@@ -68,11 +74,21 @@ class Process:
     """Sites and tasks that live and end together."""
 
     def __init__(self, sites: Sequence[Site], tasks: Sequence[Coroutine[Any, Any, Any]], grace: float) -> None:
-        self._sockets = [listen(site) for site in sites]
+        self._sockets: list[socket.socket] = []
+        try:
+            self._sockets += map(listen, sites)
+        except AddressTaken:
+            self.close()
+            raise
         self._servers = [_server(site, grace) for site in sites]
         self._coroutines = tasks
         #: The addresses that are listened on, in the order of the sites.
         self.addresses = [f"http://{_printed(bound.getsockname())}" for bound in self._sockets]
+
+    def close(self) -> None:
+        """Give the addresses back; `run` does so by itself."""
+        for bound in self._sockets:
+            bound.close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, or until a task fails, whose error is raised; in-flight requests are finished first.
@@ -84,18 +100,20 @@ class Process:
         stopping = asyncio.create_task(stop.wait())
         log.info(Log.LISTENING, addresses=self.addresses)
         try:
-            await asyncio.wait([stopping, *serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait([stopping, *serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
             log.info(Log.STOPPING)
         finally:
             for server in self._servers:
                 server.should_exit = True
-            ended = await asyncio.gather(*serving, return_exceptions=True)
+            outcomes = await asyncio.gather(*serving, return_exceptions=True)
             for task in (stopping, *tasks):
                 task.cancel()
-            ended += await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in ended:
+            outcomes += await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+        if stopping not in ended:
+            raise EndedByItself("a task that runs for ever has ended, and nobody told it to")
         log.info(Log.STOPPED)
 
 
@@ -114,7 +132,7 @@ def _server(site: Site, grace: float) -> _Server:
         # What is left of the grace is for cutting off what did not finish, and for closing.
         timeout_graceful_shutdown=max(1, int(grace - _CLOSING)),
         timeout_keep_alive=75,
-        backlog=2048,
+        backlog=_BACKLOG,
     )
     return _Server(config)
 

@@ -11,6 +11,7 @@ import structlog
 
 from schemas.logs import Log
 from schemas.settings import Settings
+from workers.cli.process import EndedByItself
 from workers.consumer import Consumer, readmitted
 from workers.database import Database, close_database, is_transient, open_database
 from workers.lane import Inlet, Lane
@@ -56,6 +57,7 @@ class Worker:
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
                     raise outcome
+            raise EndedByItself("the inlet or the lane has ended, and nobody told it to")
 
     async def readiness(self) -> tuple[bool, dict[str, object]]:
         """Whether deliveries are being applied now, with details."""

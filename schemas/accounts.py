@@ -1,0 +1,178 @@
+"""`[accounts.NAME]`: one tenancy at a vendor, with what its API needs. Credentials are named by file and read when they are used.
+
+What the vendors leave open is a setting here, with the safe default.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AnyHttpUrl, BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Limits(_Section):
+    """How gently an account is asked; no vendor publishes its limits."""
+
+    rate: Annotated[Positive, Field(description="Requests a second.")] = 5.0
+    concurrency: Annotated[int, Field(ge=1, le=100)] = 4
+    timeout: Annotated[Positive, Field(description="Seconds for one answer. 4HSE's own client waits 30.")] = 30.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    patience: Annotated[Positive, Field(description="Seconds for all attempts of one call.")] = 120.0
+    retry_after_max: Annotated[Positive, Field(description="Seconds that a Retry-After may ask for within a call.")] = 60.0
+    max_response: ByteSize = ByteSize(32 * 1024 * 1024)
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    breaker_pause: Positive = 10.0
+    breaker_longest: Positive = 300.0
+
+
+class _Account(_Section):
+    limits: Limits = Limits()
+    #: Plain http and its eavesdroppers, for a test machine.
+    insecure: bool = False
+
+    @model_validator(mode="after")
+    def _https_only(self) -> Self:
+        plain = [name for name, value in self if isinstance(value, AnyHttpUrl) and value.scheme != "https"]
+        if plain and not self.insecure:
+            raise ValueError(f"{', '.join(plain)} must be https, or set insecure = true for a test machine")
+        return self
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("no such time zone; use an IANA name such as Europe/Rome") from None
+    return name
+
+
+class Login(_Section):
+    """OAuth 2 password flow (RFC 6749 §4.3), 4HSE's Keycloak."""
+
+    username: str
+    password_file: Path
+    client_id: str
+    client_secret_file: Path | None = None
+    token_url: AnyHttpUrl = AnyHttpUrl("https://auth.4hse.com/realms/4hse/protocol/openid-connect/token")
+    early: Annotated[Positive, Field(description="Seconds before its expiry that a token is renewed.")] = 30.0
+
+
+class FourhseAccount(_Account):
+    """4HSE, API 2.0.0."""
+
+    vendor: Literal["4hse"]
+    base_url: AnyHttpUrl = AnyHttpUrl("https://service.4hse.com")
+    time_zone: str = "Europe/Rome"
+    login: Login | None = None
+    access_token_file: Path | None = None
+    page_size: Annotated[int, Field(ge=1, le=1000, description="4HSE's own tools ask for 100 at most.")] = 100
+    quiet_after: str = "26h"
+
+    _zone = field_validator("time_zone")(_zone)
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.login is None) == (self.access_token_file is None):
+            raise ValueError("give either login or access_token_file")
+        return self
+
+
+class Parameters(_Section):
+    """aNewSpring's names of form fields, which its public documents do not print; an environment's own /apidocs does."""
+
+    start: str = "startDate"
+    expire: str = "expireDate"
+    expired: str = "expired"
+    score: str = "score"
+    completed: str = "completed"
+
+
+class AnewspringAccount(_Account):
+    """aNewSpring."""
+
+    vendor: Literal["anewspring"]
+    base_url: AnyHttpUrl
+    api_key_file: Path
+    api_path: Annotated[str, Field(pattern=r"^(/[^/?#]+)*$", description="Where the API begins below base_url.")] = "/api"
+    format_errors: Annotated[
+        bool, Field(description="Ask for errors in JSON; their shape is not published, plain text is the default.")
+    ] = False
+    parameters: Parameters = Parameters()
+    subscribe_with: Annotated[
+        Mapping[str, str], Field(description="Sent with every subscribe and subscribeGroups, as /apidocs names it.")
+    ] = {}
+    quiet_after: str | None = None
+
+
+class Dates(_Section):
+    """How iSpring writes local times. Of an hour that a change of clocks repeats, the first is meant."""
+
+    format: str = "%d-%m-%Y, %H:%M:%S"
+    zone: str = "UTC"
+
+    _zone = field_validator("zone")(_zone)
+
+    @field_validator("format")
+    @classmethod
+    def _has_every_part(cls, value: str) -> str:
+        moment = datetime(2024, 8, 5, 23, 57, 49)
+        try:
+            read = datetime.strptime(moment.strftime(value), value)
+        except ValueError:
+            read = None
+        if read != moment:
+            raise ValueError("must hold day, month, year, hour, minute and second, such as %d-%m-%Y, %H:%M:%S")
+        return value
+
+
+class IspringAccount(_Account):
+    """iSpring Learn."""
+
+    vendor: Literal["ispring"]
+    base_url: AnyHttpUrl = AnyHttpUrl("https://api-learn.ispringlearn.com")
+    account_url: AnyHttpUrl
+    client_id: str
+    client_secret_file: Path
+    dates: Dates = Dates()
+    checklists: tuple[str, ...] = ()
+    token_path: str = "/api/v3/token"  # noqa: S105 - a path
+    locale: str | None = None
+    early: Positive = 60.0
+    quiet_after: str | None = None
+
+
+class Paging(_Section):
+    """How Kare's lists are paged, which the readable part of its documents leaves open. An empty name is not sent.
+
+    A page that brings no row that was not there before is the last, so that a list which knows no pages is read once.
+    """
+
+    page: str = "page"
+    size: str = "limit"
+    first: Annotated[int, Field(ge=0)] = 1
+    rows: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class KareAccount(_Account):
+    """Kare, interventions v2."""
+
+    vendor: Literal["kare"]
+    base_url: AnyHttpUrl
+    token_file: Path
+    session_token_file: Path
+    paging: Paging = Paging()
+    quiet_after: str | None = None
+
+
+Account = Annotated[FourhseAccount | AnewspringAccount | IspringAccount | KareAccount, Field(discriminator="vendor")]
+
+#: Keys that name a file with a credential, wherever they stand in an account.
+CREDENTIAL_FILES = ("password_file", "client_secret_file", "access_token_file", "api_key_file", "token_file", "session_token_file")

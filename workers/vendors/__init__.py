@@ -1,0 +1,1 @@
+"""The vendors' APIs: one module each over one small HTTP layer."""
