@@ -9,18 +9,19 @@ import asyncio
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 import aio_pika
 import stamina
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from receiver.spool import Row, Spool, Spooled
 from schemas import topology
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed
 from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, seal
 from schemas.logs import Log
 
@@ -30,12 +31,6 @@ GROUP_COUNT = 256
 GROUP_BYTES = 1024 * 1024 - ENVELOPE_OVERHEAD
 #: Messages of one source that may await their confirm at a time; while that many do, requests gather for the next one.
 WINDOW = 1
-
-#: Seconds between the end of a connection that served and the first attempt at the next.
-RECONNECT_PAUSE = 0.2
-
-#: How the broker fails a publish; anything else is an error of ours. ChannelInvalidStateError, for a channel that is gone, is no AMQPError.
-BROKER_FAULTS = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
 
 class TopologyMissing(ConnectionError):
@@ -234,18 +229,6 @@ class _Lane:
 
 #: The exchange is not there, or leads to no queue.
 _MISSING = (TopologyMissing, ChannelNotFoundEntity, PublishError)
-
-
-@contextmanager
-def heartbeats_missed() -> Iterator[None]:
-    """aiormq cancels whoever waits on a connection that it gives up: a broker's fault, unless this task itself is to end."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise ConnectionError("the broker missed its heartbeats") from None
 
 
 async def topology_is_there(connection: AbstractConnection) -> bool:

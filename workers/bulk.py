@@ -36,7 +36,8 @@ class Upsert:
             arrays = [[_POSTGRES.get(kind, _same)(row[name]) for row in rows] for name, kind in self.columns.items()]
             await connection.execute_query(self._postgres(), arrays)
         else:
-            await connection.execute_many(self._sqlite(), [[_sqlite_value(row[name]) for name in self.columns] for row in rows])
+            values = [[_SQLITE.get(kind, _sqlite_value)(row[name]) for name, kind in self.columns.items()] for row in rows]
+            await connection.execute_many(self._sqlite(), values)
 
     def _postgres(self) -> str:
         arrays = ", ".join(f"${n}::{_ARRAY.get(kind, kind)}[]" for n, kind in enumerate(self.columns.values(), 1))
@@ -69,9 +70,11 @@ _POSTGRES: Mapping[str, Callable[[Any], Any]] = {"jsonb": _json}
 def _sqlite_value(value: Any) -> Any:
     """A value as SQLite keeps it, and as Tortoise reads it back; times of one width, so that text order is time's order."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00:00")
+        return value.astimezone(UTC).isoformat(" ", "microseconds")
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, dict | list):
-        return _json(value)
     return value if value is None or isinstance(value, (int, float, str, bytes)) else str(value)
+
+
+#: The type decides on JSON, which a text or a number of its own may be.
+_SQLITE: Mapping[str, Callable[[Any], Any]] = {"jsonb": _json}

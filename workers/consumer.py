@@ -15,9 +15,10 @@ import aio_pika
 import stamina
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from schemas import topology
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed
 from schemas.delivery import Delivery, UnknownEnvelope, UnreadableEnvelope, fingerprint, now_utc, unseal
 from schemas.logs import Log
 from schemas.settings import WorkerSettings
@@ -26,11 +27,6 @@ from workers.lane import Batch, Held
 from workers.log import HeldEnvelope
 
 log = structlog.get_logger()
-
-BROKER_FAULTS = (AMQPError, OSError, TimeoutError)
-
-#: Seconds between the end of a connection that served and the first attempt at the next.
-RECONNECT_PAUSE = 0.2
 
 #: The source and account under which a message is logged that is no envelope of muster's.
 UNREADABLE = "(unreadable)"
@@ -91,7 +87,8 @@ class Consumer:
         assert isinstance(batch.ticket, list)
         for message in batch.ticket:
             try:
-                await message.ack()
+                with heartbeats_missed():
+                    await message.ack()
             except BROKER_FAULTS as fault:
                 log.warning(Log.ACK_LOST, error=type(fault).__name__)
                 return
@@ -108,16 +105,17 @@ class Consumer:
     async def _connected(self) -> None:
         connection = None
         try:
-            async with asyncio.timeout(10):
-                connection = await aio_pika.connect(self._url, timeout=10)
-            await declare(connection)
-            self._lost.clear()
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=self._settings.prefetch)
-            await self._consume(channel)
-            self.away = None
-            log.info(Log.BROKER_UP)
-            await self._lost.wait()
+            with heartbeats_missed():
+                async with asyncio.timeout(10):
+                    connection = await aio_pika.connect(self._url, timeout=10)
+                    await declare(connection)
+                    self._lost.clear()
+                    channel = await connection.channel()
+                    await channel.set_qos(prefetch_count=self._settings.prefetch)
+                    await self._consume(channel)
+                self.away = None
+                log.info(Log.BROKER_UP)
+                await self._lost.wait()
             self._gone("paused" if not self._open.is_set() else "the connection or the consumer was lost")
         except BROKER_FAULTS as fault:
             self._gone(type(fault).__name__)
@@ -126,7 +124,7 @@ class Consumer:
             while not self._arrived.empty():
                 self._arrived.get_nowait()  # the broker takes these back with the channel
             if connection is not None:
-                with suppress(*BROKER_FAULTS):
+                with suppress(*BROKER_FAULTS), heartbeats_missed():
                     async with asyncio.timeout(5):
                         await connection.close()
 

@@ -7,7 +7,7 @@ entering (tortoise-orm #1152), and begins DEFERRED on SQLite, which fails under 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -31,6 +31,12 @@ MODELS = ("workers.log", "workers.mirror.tables", "workers.migrations")
 _SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL", "busy_timeout": "10000", "foreign_keys": "ON"}
 #: A black-holed server must not hold a worker for ever: seconds for connecting, and for one statement.
 _CONNECT_TIMEOUT, _STATEMENT_TIMEOUT = 10, 60
+_POSTGRES_CREDENTIALS = {
+    "timeout": _CONNECT_TIMEOUT,
+    "command_timeout": _STATEMENT_TIMEOUT,
+    # A plan kept from when a table was nearly empty reads all of it, once per delivery, until statistics are next gathered.
+    "server_settings": {"plan_cache_mode": "force_custom_plan"},
+}
 
 _TRANSIENT_POSTGRES = (
     asyncpg.PostgresConnectionError,
@@ -40,9 +46,13 @@ _TRANSIENT_POSTGRES = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresSystemError,
+    # A plan from before a migration; the connection forgets it with this error.
+    asyncpg.InvalidCachedStatementError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+#: What a server, or a file that is no database, says when it will not have us.
+_REFUSALS = (asyncpg.PostgresError, sqlite3.DatabaseError)
 _TRANSIENT_SQLITE = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -53,6 +63,13 @@ _TRANSIENT_SQLITE = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+
+
+class DatabaseAway(Exception):
+    """The database is away, busy or broken: it is to blame and not the delivery, so holding and trying again is right.
+
+    The message is the driver's error's name: its text may hold values.
+    """
 
 
 class DatabaseRefused(Exception):
@@ -74,27 +91,29 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, rolled back on any error or cancellation, the connection always given back.
 
-        Statements and models inside it run on the connection it yields. BEGIN IMMEDIATE on SQLite.
+        Statements and models inside it run on the connection it yields. BEGIN IMMEDIATE on SQLite. Raises DatabaseAway.
         """
         begin = _sqlite_transaction if self.dialect == "sqlite" else _postgres_transaction
-        async with begin(self._client) as wrapper:
-            token = get_connections().set(self._client.connection_name, wrapper)
-            try:
-                yield wrapper
-            finally:
-                get_connections().reset(token)
+        with told_apart():
+            async with begin(self._client) as wrapper:
+                token = get_connections().set(self._client.connection_name, wrapper)
+                try:
+                    yield wrapper
+                finally:
+                    get_connections().reset(token)
 
     async def ping(self) -> None:
-        """Ask the database for a sign of life; raises what `is_transient` knows."""
-        async with asyncio.timeout(5):
-            await self._client.execute_query("SELECT 1")
+        """Ask the database for a sign of life; raises DatabaseAway."""
+        with told_apart():
+            async with asyncio.timeout(5):
+                await self._client.execute_query("SELECT 1")
 
 
 async def open_database(url: str) -> Database:
-    """Connect to `postgres://…` or `sqlite://path`; raises the driver's error if it is away."""
+    """Connect to `postgres://…` or `sqlite://path`; raises DatabaseAway or DatabaseRefused."""
     dialect: Dialect = "sqlite" if urlsplit(url).scheme == "sqlite" else "postgres"
     entry: dict[str, Any] = expand_db_url(url.replace("postgres://", "asyncpg://", 1))
-    entry["credentials"] |= _SQLITE_PRAGMAS if dialect == "sqlite" else {"timeout": _CONNECT_TIMEOUT, "command_timeout": _STATEMENT_TIMEOUT}
+    entry["credentials"] |= _SQLITE_PRAGMAS if dialect == "sqlite" else _POSTGRES_CREDENTIALS
     # The connection's name is the dialect: Tortoise caches SQL by it.
     await Tortoise.init(
         config={
@@ -107,12 +126,14 @@ async def open_database(url: str) -> Database:
     )
     database = Database(get_connections().get(dialect), dialect)
     try:
-        await database._client.create_connection(with_db=True)
-        await database.ping()
+        with told_apart():
+            await database._client.create_connection(with_db=True)
+            await database.ping()
     except BaseException as error:
         await close_database()
-        if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
-            raise DatabaseRefused(f"the database refuses the connection ({type(error).__name__}): correct `database`") from None
+        refusals = [one for one in _chain(error) if isinstance(one, _REFUSALS) and not _is_transient(one)]
+        if refusals:
+            raise DatabaseRefused(f"the database refuses the connection ({type(refusals[0]).__name__}): correct `database`") from None
         raise
     return database
 
@@ -120,6 +141,19 @@ async def open_database(url: str) -> Database:
 async def close_database() -> None:
     """Close every connection; an open SQLite connection would keep the process alive."""
     await Tortoise.close_connections()
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """Raise DatabaseAway for what is the database's fault; everything else passes as it is."""
+    try:
+        yield
+    except DatabaseAway:
+        raise
+    except Exception as error:
+        if is_transient(error):
+            raise DatabaseAway(type(error).__name__) from error
+        raise
 
 
 def is_transient(error: BaseException) -> bool:
@@ -130,7 +164,7 @@ def is_transient(error: BaseException) -> bool:
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT_SQLITE
-    return isinstance(error, (*_TRANSIENT_POSTGRES, DBConnectionError, OSError, TimeoutError))
+    return isinstance(error, (*_TRANSIENT_POSTGRES, DatabaseAway, DBConnectionError, OSError, TimeoutError))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

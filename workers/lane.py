@@ -15,7 +15,7 @@ import structlog
 from schemas.delivery import Delivery, now_utc
 from schemas.logs import Log
 from schemas.states import Reason
-from workers.database import Database, is_transient
+from workers.database import Database, DatabaseAway
 from workers.log import hold
 from workers.pipeline import Pipeline, Tally
 
@@ -72,8 +72,8 @@ class Inlet(Protocol):
 class Lane:
     """One batch at a time from an inlet through the pipeline."""
 
-    def __init__(self, inlet: Inlet, pipeline: Pipeline, database: Database) -> None:
-        self._inlet, self._pipeline, self._database = inlet, pipeline, database
+    def __init__(self, inlet: Inlet, pipeline: Pipeline, database: Database, patience: float = PATIENCE) -> None:
+        self._inlet, self._pipeline, self._database, self._patience = inlet, pipeline, database, patience
         self._idle = asyncio.Event()
         self._idle.set()
         #: Why the database cannot be used; None while it can.
@@ -104,16 +104,15 @@ class Lane:
     async def _applied(self, batch: Batch) -> Tally:
         """Apply the batch, however long the database stays away; never raises for its sake."""
         began, paused = asyncio.get_running_loop().time(), False
-        async for attempt in stamina.retry_context(is_transient, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
+        async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
             with attempt:
                 try:
                     tally = await self._once(batch)
-                except Exception as error:
-                    if is_transient(error):
-                        self._hold_up(error, len(batch))
-                        if not paused and asyncio.get_running_loop().time() - began > PATIENCE:
-                            await self._inlet.pause()
-                            paused = True
+                except DatabaseAway as away:
+                    self._hold_up(away, len(batch))
+                    if not paused and asyncio.get_running_loop().time() - began > self._patience:
+                        await self._inlet.pause()
+                        paused = True
                     raise
         if self.held_up is not None:
             self.held_up = None
@@ -131,8 +130,8 @@ class Lane:
             tally += await self._pipeline.bury([delivery], reason, detail)
         return tally
 
-    def _hold_up(self, error: Exception, size: int) -> None:
-        reason = type(error).__name__
+    def _hold_up(self, away: DatabaseAway, size: int) -> None:
+        reason = str(away)
         if self.held_up != reason:
             log.error(Log.DATABASE_AWAY, error=reason, held=size, since=now_utc().isoformat(timespec="seconds"))
         self.held_up = reason

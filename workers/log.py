@@ -3,9 +3,10 @@
 Also the envelopes that nobody could open yet: of a version from the future, they wait here for upgraded workers.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,9 +29,11 @@ class LoggedDelivery(Model):
     #: The worker's reading of it, where the body names the event.
     event = fields.TextField(null=True)
     received_at = fields.DatetimeField()
-    headers = fields.JSONField[dict[str, str]]()
+    headers = fields.JSONField[dict[str, str]](decoder=json.loads)
     body = fields.BinaryField()
     fingerprint = fields.BinaryField()
+    #: The week of its arrival, counted from 1970: keeps what arrives together close together in the index.
+    week = fields.IntField()
     #: schemas.states.DeliveryState and Reason
     state = fields.TextField()
     reason = fields.TextField(null=True)
@@ -46,7 +49,7 @@ class LoggedDelivery(Model):
 
     class Meta:
         table = "deliveries"
-        indexes = (("state", "received_at"), ("fingerprint", "id"))
+        indexes = (("state", "received_at"), ("week", "fingerprint", "id"))
 
 
 class HeldEnvelope(Model):
@@ -86,6 +89,7 @@ _COLUMNS: Mapping[str, str] = {
     "headers": "jsonb",
     "body": "bytea",
     "fingerprint": "bytea",
+    "week": "integer",
     "state": "text",
     "reason": "text",
     "detail": "text",
@@ -95,6 +99,13 @@ _COLUMNS: Mapping[str, str] = {
     "repeat_of": "uuid",
     "state_at": "timestamptz",
 }
+
+_WEEK = 7 * 24 * 60 * 60
+
+_GREATEST_INT = 2**31 - 1
+
+#: An attempt at it began, and nobody lived to tell how it ended.
+_CUT_SHORT = f"(state = '{DeliveryState.RECEIVED}' OR reason = '{Reason.WORKER_KILLED}')"
 
 #: What was applied or settled stays so, whatever arrives again under the same id.
 _FINAL = f"('{DeliveryState.APPLIED}', '{DeliveryState.SETTLED}')"
@@ -122,17 +133,31 @@ async def already_applied(connection: Connection, dialect: Dialect, ids: Sequenc
 
 
 async def first_with_same_content(connection: Connection, dialect: Dialect, deliveries: Sequence[Delivery]) -> dict[tuple[str, str], UUID]:
-    """For each (account, fingerprint) that the log holds, its first delivery's id."""
+    """For each (account, fingerprint) that the log holds from the delivery's own week or the one before, the first delivery's id.
+
+    Looking through all of a log of millions would cost more than applying the delivery does. A repeat knows its own first,
+    so that what is repeated again and again leads to the very first of all.
+    """
+    weeks = [_week(one.received_at) for one in deliveries]
     if dialect == "postgres":
         query = (
-            "SELECT given.account, given.fingerprint, first.id FROM unnest($1::text[], $2::bytea[]) AS given (account, fingerprint)"
-            " CROSS JOIN LATERAL (SELECT id FROM deliveries WHERE deliveries.fingerprint = given.fingerprint"
-            " AND deliveries.account = given.account ORDER BY id LIMIT 1) AS first"
+            "SELECT given.account, given.fingerprint, first.id"
+            " FROM unnest($1::text[], $2::bytea[], $3::integer[]) AS given (account, fingerprint, week)"
+            " CROSS JOIN LATERAL (SELECT coalesce(repeat_of, id) AS id FROM deliveries WHERE deliveries.week = given.week"
+            " AND deliveries.fingerprint = given.fingerprint AND deliveries.account = given.account"
+            " ORDER BY deliveries.id LIMIT 1) AS first ORDER BY given.week DESC"
         )
-        values: list[Any] = [[one.account for one in deliveries], [bytes.fromhex(one.fingerprint) for one in deliveries]]
+        accounts = [_storable(one.account) for one in deliveries]
+        contents = [bytes.fromhex(one.fingerprint) for one in deliveries]
+        values: list[Any] = [accounts * 2, contents * 2, weeks + [week - 1 for week in weeks]]
     else:
         where, values = _among(dialect, "fingerprint", "bytea", [bytes.fromhex(one.fingerprint) for one in deliveries])
-        query = f"SELECT account, fingerprint, min(id) AS id FROM deliveries WHERE {where} GROUP BY account, fingerprint"
+        near = ", ".join(map(str, sorted({*weeks, *(week - 1 for week in weeks)}))) or "NULL"
+        # SQLite takes the columns beside min() from the row that has it.
+        query = (
+            "SELECT account, fingerprint, coalesce(repeat_of, id) AS id, min(id) FROM deliveries"
+            f" WHERE week IN ({near}) AND {where} GROUP BY account, fingerprint"
+        )
     rows = await connection.execute_query_dict(query, values)
     return {(row["account"], bytes(row["fingerprint"]).hex()): _uuid(row["id"]) for row in rows}
 
@@ -143,7 +168,8 @@ async def begin_attempt(database: Database, delivery: Delivery) -> int | None:
         if await already_applied(connection, database.dialect, [delivery.id]):
             return None
         where, values = _among(database.dialect, "id", "uuid", [delivery.id])
-        rows = await connection.execute_query_dict(f"SELECT attempts FROM deliveries WHERE {where}", values)
+        # Attempts that came to an end say nothing of this one: only those cut short add up.
+        rows = await connection.execute_query_dict(f"SELECT attempts FROM deliveries WHERE {where} AND {_CUT_SHORT}", values)
         attempts = int(rows[0]["attempts"]) + 1 if rows else 1
         entry = Entry(delivery, DeliveryState.RECEIVED, delivery.event, attempts=attempts)
         await record(connection, database.dialect, [entry])
@@ -151,9 +177,12 @@ async def begin_attempt(database: Database, delivery: Delivery) -> int | None:
 
 
 async def hold(database: Database, version: int, kind: str, message: bytes) -> None:
-    """Keep an envelope that this version cannot open."""
-    async with database.transaction():
-        await HeldEnvelope.create(version=version, kind=kind, message=message, held_at=now_utc())
+    """Keep an envelope that this version cannot open, once however often it comes."""
+    async with database.transaction() as connection:
+        where, values = _among(database.dialect, "message", "bytea", [message])
+        if not await connection.execute_query_dict(f"SELECT id FROM held_envelopes WHERE {where}", values):
+            version = max(-_GREATEST_INT, min(version, _GREATEST_INT))
+            await HeldEnvelope.create(version=version, kind=_storable(kind), message=message, held_at=now_utc())
 
 
 def _row(entry: Entry, now: datetime) -> dict[str, Any]:
@@ -164,10 +193,11 @@ def _row(entry: Entry, now: datetime) -> dict[str, Any]:
         "account": _storable(delivery.account),
         "vendor": _storable(delivery.vendor),
         "event": _storable(entry.event),
-        "received_at": delivery.received_at,
+        "received_at": _storable_time(delivery.received_at),
         "headers": {_storable(name): _storable(value) for name, value in delivery.headers.items()},
         "body": delivery.body,
         "fingerprint": bytes.fromhex(delivery.fingerprint),
+        "week": _week(delivery.received_at),
         "state": entry.state.value,
         "reason": entry.reason.value if entry.reason else None,
         "detail": _storable(entry.detail),
@@ -182,6 +212,18 @@ def _row(entry: Entry, now: datetime) -> dict[str, Any]:
 def _storable(text: str | None) -> str | None:
     """PostgreSQL has no U+0000 in text; what the log says about a delivery must never be what keeps it out of the log."""
     return None if text is None else text.replace("\0", "\\x00")
+
+
+def _storable_time(time: datetime) -> datetime:
+    """In UTC, where a time at the edge of the calendar may not exist."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if time.year == datetime.min.year else datetime.max).replace(tzinfo=UTC)
+
+
+def _week(time: datetime) -> int:
+    return int(_storable_time(time).timestamp() // _WEEK)
 
 
 def _among(dialect: Dialect, column: str, kind: str, values: Sequence[Any]) -> tuple[str, list[Any]]:

@@ -14,7 +14,7 @@ import structlog
 from schemas.delivery import Delivery
 from schemas.logs import Log
 from schemas.states import DeliveryState, Reason
-from workers.database import Database, is_transient
+from workers.database import Database, DatabaseAway
 from workers.handlers import Applied, Dead, Ignored, Outcome, handle
 from workers.log import Entry, already_applied, begin_attempt, first_with_same_content, record
 from workers.mirror.apply import apply
@@ -33,22 +33,26 @@ _STATES: dict[type[Applied | Ignored | Dead], DeliveryState] = {
 Tally = Counter[str]
 
 
+class Failed(Exception):
+    """Deciding or writing failed, and not for the database's sake: the message is the error's name."""
+
+
 class Pipeline:
     """Parses, decides, writes; knows no broker and no queue."""
 
     def __init__(self, database: Database, decide: Callable[[Delivery], Outcome] = handle) -> None:
         self._database, self._decide = database, decide
+        #: Attempts that the database cut short, to be made again under their number.
+        self._unfinished: dict[UUID, int] = {}
 
     async def together(self, deliveries: Sequence[Delivery]) -> Tally:
         """Apply deliveries in one transaction; if that fails on anything but the database, one by one."""
         if not deliveries:
             return Tally()
         try:
-            return await self._commit([(delivery, self._decide(delivery)) for delivery in deliveries])
-        except Exception as error:
-            if is_transient(error):
-                raise
-            log.warning(Log.BATCH_SPLIT, deliveries=len(deliveries), error=type(error).__name__)
+            return await self._commit(deliveries, self._decide)
+        except Failed as failed:
+            log.warning(Log.BATCH_SPLIT, deliveries=len(deliveries), error=str(failed))
         return await self.one_by_one(deliveries)
 
     async def one_by_one(self, deliveries: Sequence[Delivery]) -> Tally:
@@ -60,28 +64,44 @@ class Pipeline:
 
     async def bury(self, deliveries: Sequence[Delivery], reason: Reason, detail: str | None = None) -> Tally:
         """Log deliveries as dead without trying them; what was applied before stays applied."""
-        return await self._commit([(delivery, Dead(delivery.event, reason, detail)) for delivery in deliveries])
+        return await self._commit(deliveries, lambda delivery: Dead(delivery.event, reason, detail))
 
     async def _alone(self, delivery: Delivery) -> Tally:
         while True:
-            attempt = await begin_attempt(self._database, delivery)
+            attempt = self._unfinished.pop(delivery.id, None) or await begin_attempt(self._database, delivery)
             if attempt is None:
                 return Tally(suppressed=1)
-            if attempt > ATTEMPTS:
-                return await self._give_up(delivery, Reason.WORKER_KILLED, None)
             try:
-                return await self._commit([(delivery, self._decide(delivery))], attempt)
-            except Exception as error:
-                if is_transient(error):
-                    raise
-                if attempt == ATTEMPTS:
-                    return await self._give_up(delivery, Reason.HANDLER_FAILED, type(error).__name__)
+                tally = await self._attempt(delivery, attempt)
+            except DatabaseAway:
+                self._unfinished[delivery.id] = attempt
+                raise
+            if tally is not None:
+                return tally
             await asyncio.sleep(0.02 * 2**attempt)
 
-    async def _give_up(self, delivery: Delivery, reason: Reason, detail: str | None) -> Tally:
-        return await self._commit([(delivery, Dead(delivery.event, reason, detail))], ATTEMPTS)
+    async def _attempt(self, delivery: Delivery, attempt: int) -> Tally | None:
+        """One attempt; None if it failed and is not the last."""
+        if attempt > ATTEMPTS:
+            return await self._give_up(delivery, Reason.WORKER_KILLED, None)
+        try:
+            return await self._commit([delivery], self._decide, attempt)
+        except Failed as failed:
+            return await self._give_up(delivery, Reason.HANDLER_FAILED, str(failed)) if attempt == ATTEMPTS else None
 
-    async def _commit(self, decided: Sequence[tuple[Delivery, Outcome]], attempts: int = 1) -> Tally:
+    async def _give_up(self, delivery: Delivery, reason: Reason, detail: str | None) -> Tally:
+        return await self._commit([delivery], lambda one: Dead(one.event, reason, detail), ATTEMPTS)
+
+    async def _commit(self, deliveries: Sequence[Delivery], decide: Callable[[Delivery], Outcome], attempts: int = 1) -> Tally:
+        """Decide, and write log and mirror in one transaction; raises DatabaseAway, or Failed for everything else."""
+        try:
+            return await self._written([(delivery, decide(delivery)) for delivery in deliveries], attempts)
+        except DatabaseAway:
+            raise
+        except Exception as error:
+            raise Failed(type(error).__name__) from error
+
+    async def _written(self, decided: Sequence[tuple[Delivery, Outcome]], attempts: int) -> Tally:
         database = self._database
         async with database.transaction() as connection:
             applied = await already_applied(connection, database.dialect, [delivery.id for delivery, _ in decided])

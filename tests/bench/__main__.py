@@ -1,5 +1,6 @@
 """`python -m tests.bench accept|apply|growth [--runs N] [--quick]`."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ SUBJECTS: dict[str, Callable[..., None]] = {"accept": accept.measure, "apply": a
 @click.option("--quick", is_flag=True, help="A smoke run: short, small, its figures are worth nothing.")
 def bench(subject: str, *, runs: int, quick: bool) -> None:
     """Measure muster beside the alternatives, on private servers of its own."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the private servers end with it
     try:
         SUBJECTS[subject](runs, quick=quick)
     except (Missing, NoLoadGenerator) as error:

@@ -1,11 +1,9 @@
 """How many webhooks a second one receiver process accepts, each 200 confirmed on a quorum queue, beside the alternatives."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +12,9 @@ import click
 
 from tests.bench import broker, load, report
 from tests.bench.alternatives.serving import BROKER, PORT
+from tests.bench.receiver import Receiver
 from tests.bench.senders import SENDERS, write_requests
 from tests.services import free_port, listens, until
-from tests.services.muster import Muster
 from tests.services.rabbitmq import RabbitMQ
 
 MIXES = {"one source": SENDERS[:1], "eight sources": SENDERS}
@@ -60,7 +58,7 @@ def measure(runs: int, *, quick: bool) -> None:
                     candidate.shared.clear()
                 report.interleaved(runs, [_runner(candidate, node.url(), requests, seconds) for candidate in candidates])
                 _tell(mix, candidates, judged=len(senders) == 1)
-            started.muster_never_spooled()
+            started.receiver.never_spooled()
         finally:
             started.close()
             node.remove()
@@ -103,47 +101,29 @@ class Started:
 
     def __init__(self, home: Path, node: RabbitMQ) -> None:
         self._home, self._node = home, node
-        self._muster: Muster | None = None
+        self.receiver = Receiver(home / "muster", node)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def candidates(self) -> list[Candidate]:
         """Start them all."""
-        self._muster = muster = Muster(self._home / "muster", broker=self._node.url(), sources=())
-        with muster.config.open("a") as config:
-            config.writelines(sender.settings for sender in SENDERS)
-        muster.start("receive")
-        until(lambda: self._readiness()["broker"] == "up", 20, "the receiver's connection to the broker")
+        self.receiver.start()
         return [
-            Candidate("muster receive", muster.port, queues=True),
+            Candidate("muster receive", self.receiver.port, queues=True),
             Candidate("verify and drop", self._start("verify_and_drop"), queues=False),
             Candidate("one aio-pika publish a request", self._start("one_publish_each"), queues=True),
             Candidate("FastAPI + FastStream", self._start("fastapi_faststream"), queues=True),
         ]
 
-    def muster_never_spooled(self) -> None:
-        """Every 200 was the broker's confirm, none the spool's."""
-        assert self._muster is not None
-        if "broker.away" in self._muster.log("receive") or self._readiness()["spooled"]:
-            raise RuntimeError("the receiver took to its spool: these are not figures of confirmed messages")
-
     def close(self) -> None:
         """End every process."""
-        if self._muster is not None:
-            self._muster.close()
+        self.receiver.close()
         for process in self._processes:
             process.kill()
             process.wait(10)
 
-    def _readiness(self) -> dict[str, object]:
-        assert self._muster is not None
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._muster.receiver_port}/readyz", timeout=5) as answer:
-            found: dict[str, object] = json.load(answer)
-            return found
-
     def _start(self, module: str) -> int:
-        assert self._muster is not None
         port = free_port()
-        given = {PORT: str(port), BROKER: self._node.url(), "MUSTER_CONFIG": str(self._muster.config)}
+        given = {PORT: str(port), BROKER: self._node.url(), "MUSTER_CONFIG": str(self.receiver.config)}
         with (self._home / f"{module}.log").open("ab") as log:
             command = [sys.executable, "-m", f"tests.bench.alternatives.{module}"]
             process = subprocess.Popen(command, env=os.environ | given, cwd=Path(__file__).parents[2], stdout=log, stderr=log)

@@ -72,7 +72,7 @@ def first_line(*command: str) -> str:
 
 def rates(title: str, rows: Sequence[Row], unit: str = "per second", more: Sequence[str] = ()) -> None:
     """Print medians with the least and the greatest run."""
-    table((title, unit, "least – greatest", *more), [(row.name, _figure(row.median), _spread(row), *row.more) for row in rows])
+    table((title, unit, "least to greatest", *more), [(row.name, _figure(row.median), _spread(row), *row.more) for row in rows])
 
 
 def ratios(found: Sequence[Ratio]) -> None:
@@ -94,4 +94,4 @@ def _figure(value: float) -> str:
 
 
 def _spread(row: Row) -> str:
-    return f"{_figure(min(row.runs))} – {_figure(max(row.runs))}"
+    return f"{_figure(min(row.runs))} to {_figure(max(row.runs))}"

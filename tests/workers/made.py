@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -55,10 +55,14 @@ async def states(*deliveries: Delivery) -> list[tuple[str, str | None]]:
 
 
 async def until(condition: Callable[[], object], what: str, timeout: float = 20) -> None:
-    """Wait until a condition holds; raises TimeoutError naming what did not happen."""
+    """Wait until a condition holds, or what it awaits does; raises TimeoutError naming what did not happen."""
     try:
         async with asyncio.timeout(timeout):
-            while not condition():
+            while not await _held(condition()):  # noqa: ASYNC110 - what is waited for is often in another process
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise TimeoutError(f"{what} did not happen within {timeout} s") from None
+
+
+async def _held(condition: object) -> object:
+    return await condition if isinstance(condition, Awaitable) else condition

@@ -1,6 +1,6 @@
 """The webhook addresses, as they are pasted into a vendor's page."""
 
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 
@@ -25,8 +25,8 @@ def address(base: str, name: str, source: SourceSettings, event: str | None, *, 
     path = f"/hooks/{name}" + (f"/{quote(event, safe=':')}" if event else "")
     first = source.verify[0]
     if isinstance(first, Token) and first.query:
-        secret = first.secrets[0].get_secret_value() if show_secrets else HIDDEN
-        return f"{base}{path}?{urlencode({first.query: secret}, safe=HIDDEN)}"
+        secret = quote(first.secrets[0].get_secret_value(), safe="") if show_secrets else HIDDEN
+        return f"{base}{path}?{quote(first.query)}={secret}"
     return base + path
 
 

@@ -41,20 +41,19 @@ async def _try_out(settings: Settings, role: Role) -> list[str]:
 
 
 async def _try_database(settings: Settings) -> list[str]:
-    from workers.database import DatabaseRefused, close_database, is_transient, open_database
+    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database, told_apart
     from workers.migrations import SchemaMismatch, check_schema
 
     shown = redacted(settings.database_url)
     if settings.database is None and not (settings.data_dir / "muster.sqlite3").exists():
         return [f"database: there is none at {shown} yet: run `muster init`"]
     try:
-        await check_schema(await open_database(settings.database_url))
+        with told_apart():
+            await check_schema(await open_database(settings.database_url))
     except (DatabaseRefused, SchemaMismatch) as error:
         return [str(error)]
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        return [f"database: {shown} cannot be reached ({type(error).__name__}): start it, or correct `database`"]
+    except DatabaseAway as away:
+        return [f"database: {shown} cannot be reached ({away}): start it, or correct `database`"]
     finally:
         await close_database()
     click.echo(f"database: {shown}: fine")
@@ -82,7 +81,8 @@ async def _try_accounts(settings: Settings) -> list[str]:
 async def _try_broker(broker_url: str) -> list[str]:
     import aio_pika
 
-    from receiver.publisher import BROKER_FAULTS, topology_is_there
+    from receiver.publisher import topology_is_there
+    from schemas.broker_faults import BROKER_FAULTS
 
     shown = redacted(broker_url)
     try:

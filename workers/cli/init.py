@@ -38,7 +38,7 @@ async def _prepare(settings: Settings) -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    from workers.database import DatabaseRefused, close_database, is_transient, open_database
+    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database
     from workers.migrations import migrate
 
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,17 +48,16 @@ async def _migrate(settings: Settings) -> None:
         applied = await migrate(database)
     except DatabaseRefused as error:
         fail(str(error))
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        fail(f"the database at {shown} cannot be reached ({type(error).__name__}); is it running, and is `database` right?")
+    except DatabaseAway as away:
+        fail(f"the database at {shown} cannot be reached ({away}); is it running, and is `database` right?")
     finally:
         await close_database()
     click.echo(f"database {shown}: " + ("; ".join(f"applied {one.version}, {one.title}" for one in applied) or "up to date"))
 
 
 async def _declare(broker_url: str) -> None:
-    from workers.consumer import BROKER_FAULTS, TopologyDiffers, declare_at
+    from schemas.broker_faults import BROKER_FAULTS
+    from workers.consumer import TopologyDiffers, declare_at
 
     try:
         await declare_at(broker_url)

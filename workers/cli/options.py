@@ -75,22 +75,21 @@ def with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Res
 
 
 async def _with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    from workers.database import close_database, is_transient, open_database
+    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database, told_apart
     from workers.migrations import SchemaMismatch, check_schema
 
     path = settings.data_dir / "muster.sqlite3"
     if settings.database is None and not path.exists():
         fail(f"there is no database at {path} yet: run `muster init`, or name another with `database`")
     try:
-        database = await open_database(settings.database_url)
-        await check_schema(database)
-        return await read()
-    except SchemaMismatch as error:
+        with told_apart():
+            database = await open_database(settings.database_url)
+            await check_schema(database)
+            return await read()
+    except (DatabaseRefused, SchemaMismatch) as error:
         fail(str(error))
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        fail(f"the database cannot be reached ({type(error).__name__}); is it running, and is `database` right?")
+    except DatabaseAway as away:
+        fail(f"the database cannot be reached ({away}); is it running, and is `database` right?")
     finally:
         await close_database()
 

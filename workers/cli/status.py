@@ -46,7 +46,7 @@ async def _queues(settings: Settings) -> list[dict[str, Any]]:
         from receiver.spool import depth
 
         return [{"name": "spool", "messages": depth(settings.data_dir), "consumers": 0}]
-    from workers.consumer import BROKER_FAULTS
+    from schemas.broker_faults import BROKER_FAULTS
     from workers.operations.health import queue_depths
 
     try:

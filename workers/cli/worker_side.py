@@ -13,7 +13,7 @@ from schemas.logs import Log
 from schemas.settings import Settings
 from workers.cli.process import EndedByItself
 from workers.consumer import Consumer, readmitted
-from workers.database import Database, close_database, is_transient, open_database
+from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
 from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.migrations import check_schema, migrate
@@ -43,9 +43,7 @@ class Worker:
         Raises WorkerRunning, DatabaseRefused, SchemaMismatch, TopologyDiffers.
         """
         async with self._opened() as database:
-            pipeline = Pipeline(database)
-            self._database, self.lane = database, Lane(self._inlet, pipeline, database)
-            await _readmit(pipeline)
+            self._database, self.lane = database, Lane(self._inlet, Pipeline(database), database)
             feeding, working = asyncio.create_task(self._inlet.run()), asyncio.create_task(self.lane.run())
             try:
                 await asyncio.wait({feeding, working}, return_when=asyncio.FIRST_COMPLETED)
@@ -77,27 +75,28 @@ class Worker:
                 await close_database()
 
     async def _open_patiently(self) -> Database:
-        """Open the database and see to its schema, waiting loudly while it is away."""
-        async for attempt in stamina.retry_context(is_transient, attempts=None, timeout=None, wait_initial=0.5, wait_max=5.0):
+        """Open the database, see to its schema and to what an older version held, waiting loudly while it is away."""
+        async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.5, wait_max=5.0):
             with attempt:
                 try:
                     database = await open_database(self._settings.database_url)
                     if self._set_up:
                         await migrate(database)
                     await check_schema(database)
+                    await _readmit(Pipeline(database))
                     return database
-                except Exception as error:
-                    if is_transient(error):
-                        log.error(Log.DATABASE_AWAY, error=type(error).__name__)
+                except DatabaseAway as away:
+                    log.error(Log.DATABASE_AWAY, error=str(away))
                     raise
         raise AssertionError("retries without end have ended")
 
 
 async def _readmit(pipeline: Pipeline) -> None:
     """Apply what an older version held and this one can open."""
-    for row, batch in await readmitted():
-        await pipeline.together(batch.fresh)
-        await HeldEnvelope.filter(id=row).delete()
+    with told_apart():
+        for row, batch in await readmitted():
+            await pipeline.together(batch.fresh)
+            await HeldEnvelope.filter(id=row).delete()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ CREATE TABLE deliveries (
     headers JSONB NOT NULL,
     body BYTEA NOT NULL,
     fingerprint BYTEA NOT NULL,
+    week INT NOT NULL,
     state TEXT NOT NULL,
     reason TEXT,
     detail TEXT,
@@ -29,8 +30,8 @@ CREATE TABLE deliveries (
 -- What waits, what is dead, and how much of each. Applied rows only ever grow at its right edge.
 CREATE INDEX idx_deliveries_state ON deliveries (state, received_at);
 
--- Repeats: the first delivery that said the same.
-CREATE INDEX idx_deliveries_fingerprint ON deliveries (fingerprint, id);
+-- Repeats: the first delivery that said the same. By weeks, so that it grows in one place however large the log is.
+CREATE INDEX idx_deliveries_content ON deliveries (week, fingerprint, id);
 
 CREATE TABLE held_envelopes (
     id BIGSERIAL NOT NULL PRIMARY KEY,
@@ -40,6 +41,7 @@ CREATE TABLE held_envelopes (
     held_at TIMESTAMPTZ NOT NULL
 );
 
+-- Room in each page for the next version of its rows: an update then touches one page and no index.
 CREATE TABLE action_subscriptions (
     id BIGSERIAL NOT NULL PRIMARY KEY,
     account TEXT NOT NULL,
@@ -70,4 +72,4 @@ CREATE TABLE action_subscriptions (
     hint_received_at TIMESTAMPTZ NOT NULL,
     hint_fingerprint BYTEA NOT NULL,
     CONSTRAINT uid_action_subscriptions_key UNIQUE (account, action_subscription_id)
-);
+) WITH (fillfactor = 80);

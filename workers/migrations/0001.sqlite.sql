@@ -16,6 +16,7 @@ CREATE TABLE deliveries (
     headers JSON NOT NULL,
     body BLOB NOT NULL,
     fingerprint BLOB NOT NULL,
+    week INT NOT NULL,
     state TEXT NOT NULL,
     reason TEXT,
     detail TEXT,
@@ -29,8 +30,8 @@ CREATE TABLE deliveries (
 -- What waits, what is dead, and how much of each. Applied rows only ever grow at its right edge.
 CREATE INDEX idx_deliveries_state ON deliveries (state, received_at);
 
--- Repeats: the first delivery that said the same.
-CREATE INDEX idx_deliveries_fingerprint ON deliveries (fingerprint, id);
+-- Repeats: the first delivery that said the same. By weeks, so that it grows in one place however large the log is.
+CREATE INDEX idx_deliveries_content ON deliveries (week, fingerprint, id);
 
 CREATE TABLE held_envelopes (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,

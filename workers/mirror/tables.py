@@ -1,4 +1,9 @@
-"""The mirror's tables. `workers/migrations/` creates them; a test holds the two against each other."""
+"""The mirror's tables. `workers/migrations/` creates them; a test holds the two against each other.
+
+JSON is read by the standard library: Tortoise takes orjson where it is installed, which makes floats of large integers.
+"""
+
+import json
 
 from tortoise import fields
 from tortoise.models import Model
@@ -17,7 +22,7 @@ class ActionSubscription(Model):
     subscriber_type = fields.TextField(null=True)
     subtenant_id = fields.TextField(null=True)
     tenant_id = fields.TextField(null=True)
-    data = fields.JSONField[object](null=True)
+    data = fields.JSONField[object](null=True, decoder=json.loads)
     action_type = fields.TextField(null=True)
     action_code = fields.TextField(null=True)
     action_name = fields.TextField(null=True)
@@ -33,7 +38,7 @@ class ActionSubscription(Model):
     owned_active = fields.BooleanField(null=True)
     parent_active = fields.BooleanField(null=True)
     #: What is odd about the entry.
-    flags = fields.JSONField[list[str]]()
+    flags = fields.JSONField[list[str]](decoder=json.loads)
     #: The strongest hint so far: workers.mirror.hints.Hint.strength.
     hint_deleted = fields.BooleanField()
     hint_received_at = fields.DatetimeField()

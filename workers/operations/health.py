@@ -8,8 +8,8 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from schemas import topology
 from schemas.states import DeliveryState, SubscriptionState
-from workers.consumer import Consumer
-from workers.database import Database, is_transient
+from workers.consumer import UNREADABLE, Consumer
+from workers.database import Database, DatabaseAway
 from workers.lane import Lane
 from workers.log import HeldEnvelope, LoggedDelivery
 from workers.mirror.tables import ActionSubscription
@@ -31,7 +31,8 @@ class Status:
 async def status(now: datetime) -> Status:
     """Count the log and the mirror."""
     waiting = await LoggedDelivery.filter(state=DeliveryState.RECEIVED).order_by("received_at").first()
-    newest = await LoggedDelivery.all().order_by("-id").first()
+    # An unreadable message has an id of its content, which says nothing of its time.
+    newest = await LoggedDelivery.exclude(vendor=UNREADABLE).order_by("-id").first()
     return Status(
         as_of=now,
         deliveries={state.value: await LoggedDelivery.filter(state=state.value).count() for state in DeliveryState},
@@ -80,8 +81,6 @@ async def worker_readiness(database: Database, lane: Lane, consumer: Consumer | 
     if lane.held_up is None:
         try:
             await database.ping()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            details["database"] = type(error).__name__
+        except DatabaseAway as away:
+            details["database"] = str(away)
     return details["database"] == "up" and details["broker"] in {"up", "embedded"}, details

@@ -1,6 +1,6 @@
 """A circuit breaker: after a run of failures an account is left alone for a while, then tried with one request. Pure: `now` is given.
 
-No library of this is kept up (pitfalls: purgatory 2024, aiobreaker 2021), and it is a page.
+No library of this is kept up (purgatory: last release 2024, aiobreaker: 2021), and it is a page.
 """
 
 from enum import StrEnum

@@ -21,7 +21,7 @@ _SHOWN = 5
 def content(call: Call, answer: Answer) -> Any:
     """The answer's JSON."""
     try:
-        return jiter.from_json(answer.body)
+        return jiter.from_json(answer.body, catch_duplicate_keys=True, allow_inf_nan=False)
     except ValueError:
         raise unreadable(call, f"{answer.status} with something else than JSON") from None
 

@@ -28,10 +28,6 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(lifespan=lifespan)
-
-
-@app.post("/hooks/{source}/{event}")
 async def hook(source: str, event: str, request: Request, x_signature: Annotated[str, Header()]) -> dict[str, str]:
     """Verify, publish, wait for the confirm, answer."""
     body = await request.body()
@@ -54,4 +50,6 @@ async def hook(source: str, event: str, request: Request, x_signature: Annotated
 
 
 if __name__ == "__main__":
+    app = FastAPI(lifespan=lifespan)
+    app.add_api_route("/hooks/{source}/{event}", hook, methods=["POST"])
     serve(app)

@@ -5,7 +5,7 @@ from receiver.endpoints import Hook
 from receiver.recent import Recent
 from receiver.sources import sources
 from receiver.spool import Spooled
-from schemas.settings import Role, load
+from schemas.reader import Role, load
 from tests.bench.alternatives.serving import serve
 
 

@@ -1,0 +1,25 @@
+"""How the broker fails a connection, for both sides of it: what to expect from aio-pika and aiormq, and a trap in them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+#: Anything else is an error of ours. ChannelInvalidStateError, for a channel that is gone, is no AMQPError.
+BROKER_FAULTS = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+
+#: Seconds between the end of a connection that served and the first attempt at the next.
+RECONNECT_PAUSE = 0.2
+
+
+@contextmanager
+def heartbeats_missed() -> Iterator[None]:
+    """aiormq cancels whoever waits on a connection that it gives up: a broker's fault, unless this task itself is to end."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the broker missed its heartbeats") from None

@@ -1,0 +1,169 @@
+"""Hints into rows: a stronger one replaces every field, a weaker one changes nothing."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.fourhse import SUBSCRIPTION_FIELDS
+from tests.workers.made import NOON
+from workers.database import Database, close_database, open_database
+from workers.migrations import migrate
+from workers.mirror.apply import apply
+from workers.mirror.hints import Hint
+from workers.mirror.tables import ActionSubscription
+
+
+def hint(subject: str = "s1", *, deleted: bool = False, at: datetime = NOON, fingerprint: bytes = b"\x01", **said: Any) -> Hint:
+    """Evidence for one subscription; the fields that are not named are empty."""
+    account, flags = said.pop("account", "hse"), said.pop("flags", [])
+    fields = dict.fromkeys(SUBSCRIPTION_FIELDS) | {"action_subscription_id": subject} | said
+    return Hint(account, subject, deleted, at, fingerprint, fields, flags)
+
+
+async def write(database: Database, *hints: Hint) -> None:
+    """Apply hints in a transaction."""
+    async with database.transaction() as connection:
+        await apply(connection, database.dialect, hints)
+
+
+async def test_every_field_is_mirrored(database: Database) -> None:
+    said: dict[str, Any] = {name: f"the {name}" for name in SUBSCRIPTION_FIELDS if name != "action_subscription_id"}
+    said |= {"data": {"note": ["è", 1.5, None]}, "certificate_date_release": date(2020, 1, 15), "certificate_date_expire": date(1, 1, 1)}
+    said |= {"owned_active": True, "parent_active": False}
+    await write(database, hint(**said, flags=["odd"]))
+
+    row = await ActionSubscription.get(action_subscription_id="s1")
+    assert {name: getattr(row, name) for name in SUBSCRIPTION_FIELDS} == said | {"action_subscription_id": "s1"}
+    assert (row.owned_active, row.parent_active) == (True, False)
+    assert (row.account, row.state, row.flags) == ("hse", "live", ["odd"])
+    assert (row.hint_deleted, row.hint_received_at, bytes(row.hint_fingerprint)) == (False, NOON, b"\x01")
+
+
+async def test_empty_fields_are_null(database: Database) -> None:
+    await write(database, hint())
+
+    row = await ActionSubscription.get(action_subscription_id="s1")
+    assert {getattr(row, name) for name in SUBSCRIPTION_FIELDS if name != "action_subscription_id"} == {None}
+
+
+WEAK = hint(at=NOON, action_name="first", fingerprint=b"\x7f")
+
+
+@pytest.mark.parametrize(
+    ("second", "held"),
+    [
+        pytest.param(hint(at=NOON + timedelta(microseconds=1), action_name="second"), "second", id="a later create wins"),
+        pytest.param(hint(at=NOON - timedelta(microseconds=1), action_name="second"), "first", id="an earlier create loses"),
+        pytest.param(hint(action_name="second", fingerprint=b"\x80"), "second", id="at one time the greater fingerprint wins, unsigned"),
+        pytest.param(hint(action_name="second", fingerprint=b"\x00\xff"), "first", id="at one time the smaller fingerprint loses"),
+        pytest.param(hint(action_name="second", fingerprint=b"\x7f"), "first", id="the same evidence changes nothing"),
+        pytest.param(hint(deleted=True, at=NOON - timedelta(days=999)), None, id="the earliest delete beats a create"),
+        pytest.param(
+            hint(at=(NOON + timedelta(hours=1)).astimezone(timezone(timedelta(hours=-9))), action_name="second"),
+            "second",
+            id="times compare as moments, not as clocks show them",
+        ),
+    ],
+)
+async def test_the_stronger_hint_holds_in_either_order(database: Database, second: Hint, held: str | None) -> None:
+    await write(database, WEAK)
+    await write(database, second)
+    forwards = await ActionSubscription.get()
+    await ActionSubscription.all().delete()
+    await write(database, second)
+    await write(database, WEAK)
+    backwards = await ActionSubscription.get()
+
+    assert forwards.action_name == held
+    if second.strength != WEAK.strength:
+        assert backwards.action_name == held
+    assert forwards.hint_received_at == backwards.hint_received_at
+
+
+async def test_a_tombstone_has_the_fields_of_its_delete_and_of_no_create(database: Database) -> None:
+    await write(database, hint(action_name="of the create", action_code="c"))
+    await write(database, hint(deleted=True, action_name="of the delete"))
+    await write(database, hint(at=NOON + timedelta(days=1), action_name="of a later create", action_code="d"))
+
+    row = await ActionSubscription.get()
+    assert (row.state, row.action_name) == ("deleted", "of the delete")
+    assert row.action_code is None
+
+
+async def test_a_delete_leaves_a_tombstone_for_a_row_that_was_never_seen(database: Database) -> None:
+    await write(database, hint(deleted=True))
+
+    assert (await ActionSubscription.get()).state == "deleted"
+
+
+async def test_one_id_in_two_accounts_is_two_rows(database: Database) -> None:
+    await write(database, hint(account="a"), hint(account="b", deleted=True))
+
+    rows = await ActionSubscription.all().order_by("account")
+    assert [(row.account, row.state) for row in rows] == [("a", "live"), ("b", "deleted")]
+
+
+async def test_hints_of_one_call_are_folded(database: Database) -> None:
+    await write(database, hint(action_name="second", at=NOON + timedelta(seconds=1)), hint(action_name="first"), hint("s0"))
+
+    rows = await ActionSubscription.all().order_by("id")
+    assert [(row.action_subscription_id, row.action_name) for row in rows] == [("s0", None), ("s1", "second")]
+
+
+_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+_data = st.recursive(
+    st.lists(_text | st.integers(), max_size=3),
+    lambda inner: st.dictionaries(_text, inner | st.none() | st.booleans() | st.integers(), max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=_data | _text | st.booleans(), at=st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)))
+async def test_structured_data_and_times_are_read_back_to_the_digit(database: Database, data: Any, at: datetime) -> None:
+    await ActionSubscription.all().delete()
+    await write(database, hint(data=data, at=at))
+
+    row = await ActionSubscription.get()
+    assert (row.data, type(row.data), row.hint_received_at) == (data, type(data), at)
+
+
+_ACCELERATED = """
+import asyncio, sys
+from workers.database import close_database, open_database
+from workers.log import LoggedDelivery
+from workers.mirror.tables import ActionSubscription
+
+async def main():
+    await open_database(sys.argv[1])
+    try:
+        print((await ActionSubscription.get()).data, (await ActionSubscription.get()).flags, await LoggedDelivery.all())
+    finally:
+        await close_database()
+
+asyncio.run(main())
+"""
+
+
+async def test_an_accelerator_that_happens_to_be_installed_changes_no_number(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path / 'muster.sqlite3'}"
+    database = await open_database(url)
+    await migrate(database)
+    await write(database, hint(data={"n": 2**70}, flags=["odd"]))
+    await close_database()
+    (tmp_path / "orjson.py").write_text("def loads(text): raise ValueError\n\ndumps = loads\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    command = [sys.executable, "-c", _ACCELERATED, url]
+    said = await asyncio.to_thread(
+        subprocess.run, command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert said.stdout == f"{{'n': {2**70}}} ['odd'] []\n", said.stderr

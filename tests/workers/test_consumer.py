@@ -1,0 +1,454 @@
+"""RabbitMQ as an inlet, against the real one: acknowledged is what is settled and nothing else, whatever happens to the broker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+import aio_pika
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractChannel
+
+from schemas import topology
+from schemas.broker_faults import BROKER_FAULTS
+from schemas.delivery import Delivery, encode, fingerprint, seal
+from schemas.settings import WorkerSettings
+from tests.services.rabbitmq import RabbitMQ
+from tests.workers.made import created, deleted, delivery, states, until
+from workers.consumer import UNREADABLE, Consumer, TopologyDiffers, declare_at, readmitted
+from workers.database import Database
+from workers.lane import Batch, Held, Lane
+from workers.log import HeldEnvelope, LoggedDelivery, hold
+from workers.operations.health import queue_depths
+from workers.pipeline import Pipeline
+
+
+@asynccontextmanager
+async def channel_at(url: str) -> AsyncIterator[AbstractChannel]:
+    """A channel of our own."""
+    connection = await aio_pika.connect(url, timeout=10)
+    try:
+        yield await connection.channel(on_return_raises=True)
+    finally:
+        await connection.close()
+
+
+async def publish(url: str, *messages: bytes, exchange: str = topology.DELIVERIES) -> None:
+    """Publish messages and wait for their confirms."""
+    async with channel_at(url) as channel:
+        target = await channel.get_exchange(exchange)
+        for body in messages:
+            await target.publish(aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), "4hse.hse")
+
+
+def sealed(*deliveries: Delivery) -> bytes:
+    """An envelope."""
+    return seal(map(encode, deliveries))
+
+
+@asynccontextmanager
+async def running(consumer: Consumer) -> AsyncIterator[Consumer]:
+    """A consumer that keeps its connection."""
+    task = asyncio.create_task(consumer.run())
+    try:
+        yield consumer
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def consuming(url: str, **changed: float) -> AsyncIterator[Consumer]:
+    """A consumer that has connected, and so declared the topology."""
+    async with running(Consumer(url, WorkerSettings.model_validate(changed))) as consumer:
+        await until(lambda: consumer.away is None, "connecting", 30)
+        yield consumer
+
+
+async def taken(consumer: Consumer, timeout: float = 20) -> Batch:
+    """The next batch."""
+    return await asyncio.wait_for(consumer.take(), timeout)
+
+
+async def waiting(url: str, queue: str = topology.DELIVERIES) -> int:
+    """How many messages are there to be handed out."""
+    return {depth.name: depth.messages for depth in await queue_depths(url)}[queue]
+
+
+@pytest.fixture(scope="module")
+def vhost(rabbitmq: RabbitMQ) -> str:
+    """One virtual host for this module: making one takes seconds."""
+    return rabbitmq.vhost("consumer")
+
+
+@pytest_asyncio.fixture
+async def broker_url(vhost: str) -> str:
+    """That virtual host, without topology."""
+    async with channel_at(vhost) as channel:
+        for queue in topology.QUEUES:
+            await channel.queue_delete(queue.name)
+        for exchange in topology.EXCHANGES:
+            await channel.exchange_delete(exchange.name)
+    return vhost
+
+
+# The topology.
+
+
+async def test_the_topology_is_declared_as_its_rows_say(rabbitmq: RabbitMQ, broker_url: str) -> None:
+    await declare_at(broker_url)
+    await declare_at(broker_url)
+
+    def listed(kind: str, *columns: str) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = json.loads(
+            rabbitmq.ctl(f"list_{kind}", "-p", broker_url.rpartition("/")[2], *columns, "--formatter=json")
+        )
+        return found
+
+    queues = {queue["name"]: queue for queue in listed("queues", "name", "durable", "type", "arguments")}
+    assert queues.keys() == {row.name for row in topology.QUEUES}
+    exchanges = {exchange["name"]: (exchange["type"], exchange["durable"]) for exchange in listed("exchanges", "name", "type", "durable")}
+    for exchange in topology.EXCHANGES:
+        assert exchanges[exchange.name] == (exchange.type, True)
+    bindings = {tuple(binding.values()) for binding in listed("bindings", "source_name", "destination_name", "routing_key")}
+    for row in topology.QUEUES:
+        assert (queues[row.name]["durable"], queues[row.name]["type"]) == (True, "quorum")
+        assert {argument[0]: argument[2] for argument in queues[row.name]["arguments"]} == row.arguments  # type: ignore[attr-defined]
+        assert (row.exchange, row.name, row.routing_key) in bindings
+
+
+@pytest.mark.parametrize("kind", ["queue", "exchange"])
+async def test_a_topology_with_other_arguments_is_refused_with_what_to_do(broker_url: str, kind: str) -> None:
+    async with channel_at(broker_url) as channel:
+        if kind == "queue":
+            await channel.declare_queue(topology.DELIVERIES, durable=True)
+        else:
+            await channel.declare_exchange(topology.DELIVERIES, "fanout", durable=True)
+
+    with pytest.raises(
+        TopologyDiffers, match=r"muster\.deliveries exists .* other arguments.*delete_queue muster\.deliveries.*`muster init`"
+    ):
+        await declare_at(broker_url)
+    with pytest.raises(TopologyDiffers):
+        await asyncio.wait_for(Consumer(broker_url, WorkerSettings()).run(), 20)
+
+
+# Batches and acknowledgements.
+
+
+async def test_messages_are_gathered_into_one_batch_in_their_order(broker_url: str) -> None:
+    deliveries = [created(f"s{number}") for number in range(9)]
+    async with consuming(broker_url, linger=1):
+        pass
+    await publish(broker_url, *(sealed(*deliveries[start : start + 3]) for start in (0, 3, 6)))
+    async with consuming(broker_url, linger=0.5) as consumer:
+        batch = await taken(consumer)
+
+    assert batch.fresh == deliveries
+    assert (batch.suspects, batch.dead, batch.held) == ([], [], [])
+
+
+async def test_a_batch_is_bounded(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, *(sealed(created(), created(), created()) for _ in range(10)))
+    async with consuming(broker_url, linger=0.5, batch=7) as consumer:
+        sizes = [len(await taken(consumer)) for _ in range(3)]
+
+    assert sizes == [9, 9, 9]  # whole messages, up to and over the bound
+
+
+async def test_no_more_is_handed_out_than_the_prefetch_allows(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, *(sealed(created()) for _ in range(10)))
+    async with consuming(broker_url, linger=0.3, prefetch=4) as consumer:
+        batch = await taken(consumer)
+        assert len(batch) == 4
+        assert await waiting(broker_url) == 6
+        await consumer.settle(batch)
+        assert len(await taken(consumer)) == 4
+
+
+async def test_what_is_settled_is_gone_and_what_is_not_comes_back_as_suspect(broker_url: str) -> None:
+    one, two = created("s1"), created("s2")
+    await declare_at(broker_url)
+    async with consuming(broker_url, linger=0) as consumer:
+        await publish(broker_url, sealed(one))
+        await consumer.settle(await taken(consumer))
+        await publish(broker_url, sealed(two))
+        assert (await taken(consumer)).fresh == [two]
+    async with consuming(broker_url) as consumer:
+        again = await taken(consumer)
+
+    assert (again.fresh, again.suspects) == ([], [two])
+
+
+async def test_nothing_is_acknowledged_before_its_commit(broker_url: str, database: Database) -> None:
+    one = created()
+    async with consuming(broker_url) as consumer:
+        lane = Lane(consumer, Pipeline(database), database)
+        working = asyncio.create_task(lane.run())
+        async with database.transaction() as connection:
+            if database.dialect == "postgres":
+                await connection.execute_query("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+            await publish(broker_url, sealed(one))
+            await asyncio.sleep(0.3)
+            working.cancel()
+            assert await waiting(broker_url) == 0  # it is handed out
+            assert lane.tally == {}
+        await lane.finish(20)
+    assert await waiting(broker_url) == 0
+    assert await states(one) == [("applied", None)]
+
+
+async def test_what_dies_before_its_commit_is_still_the_brokers(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(created()))
+    async with consuming(broker_url) as consumer:
+        await taken(consumer)
+        assert await waiting(broker_url) == 0
+
+    assert await waiting(broker_url) == 1
+
+
+async def test_a_consumer_that_is_paused_leaves_the_messages_to_others_and_resumes(broker_url: str) -> None:
+    one = created()
+    async with consuming(broker_url) as consumer:
+        await consumer.pause()
+        await until(lambda: consumer.away == "paused", "pausing")
+        await publish(broker_url, sealed(one))
+        async with consuming(broker_url) as other:
+            assert (await taken(other)).fresh == [one]
+        assert consumer.away == "paused"
+        await consumer.resume()
+        assert (await taken(consumer)).suspects == [one]
+
+
+async def test_an_acknowledgement_on_a_lost_channel_is_harmless(rabbitmq: RabbitMQ, broker_url: str) -> None:
+    one = created()
+    async with consuming(broker_url) as consumer:
+        await publish(broker_url, sealed(one))
+        batch = await taken(consumer)
+        await asyncio.to_thread(cut, rabbitmq, broker_url)
+        await until(lambda: consumer.away is not None, "losing the connection")
+        await consumer.settle(batch)
+        again = await taken(consumer)
+        assert again.suspects == [one]
+        await consumer.settle(batch)
+        await consumer.settle(again)
+    assert await waiting(broker_url) == 0
+
+
+# The broker's faults.
+
+
+def cut(node: RabbitMQ, url: str) -> None:
+    """Close every connection of a virtual host from the broker's side."""
+    node.ctl("close_all_connections", "--vhost", url.rpartition("/")[2], "test")
+
+
+async def test_a_connection_that_the_broker_closes_is_restored(rabbitmq: RabbitMQ, broker_url: str) -> None:
+    async with consuming(broker_url) as consumer:
+        for _ in range(2):
+            await asyncio.to_thread(cut, rabbitmq, broker_url)
+            await until(lambda: consumer.away is not None, "losing the connection")
+            await until(lambda: consumer.away is None, "connecting again")
+        one = created()
+        await publish(broker_url, sealed(one))
+
+        assert (await taken(consumer)).fresh == [one]
+
+
+async def test_a_queue_that_is_deleted_is_declared_and_consumed_again(broker_url: str) -> None:
+    async with consuming(broker_url) as consumer:
+        async with channel_at(broker_url) as channel:
+            await channel.queue_delete(topology.DELIVERIES)
+        await until(lambda: consumer.away is not None, "noticing")
+        await until(lambda: consumer.away is None, "consuming again")
+        one = created()
+        await publish(broker_url, sealed(one))
+
+        assert (await taken(consumer)).fresh == [one]
+
+
+async def _applied_all() -> bool:
+    return await LoggedDelivery.filter(state="applied").count() == 300
+
+
+async def _emptied(url: str) -> bool:
+    return await waiting(url) == 0
+
+
+async def test_cutting_connections_under_work_loses_nothing(rabbitmq: RabbitMQ, broker_url: str, database: Database) -> None:
+    deliveries = [created(f"s{number}") for number in range(300)]
+    async with consuming(broker_url, batch=20, prefetch=3) as consumer:
+        lane = Lane(consumer, Pipeline(database), database)
+        working = asyncio.create_task(lane.run())
+        await publish(broker_url, *(sealed(*deliveries[start : start + 5]) for start in range(0, 300, 5)))
+        for _ in range(2):
+            await asyncio.to_thread(cut, rabbitmq, broker_url)
+        await until(_applied_all, "application", 60)
+        await until(lambda: _emptied(broker_url), "the last acknowledgement")
+        working.cancel()
+        await lane.finish(20)
+
+    assert await waiting(broker_url) == 0
+    assert await LoggedDelivery.all().count() == 300
+
+
+@pytest.fixture(scope="module")
+def mortal(rabbitmq: RabbitMQ) -> Iterator[RabbitMQ]:
+    """A node that is this module's to stop and kill; the other one says whether there is RabbitMQ at all."""
+    node = RabbitMQ()
+    node.start()
+    yield node
+    node.remove()
+
+
+async def _confirmed(url: str, message: bytes) -> bool:
+    """Whether a message was taken; right after its start a node may refuse it, for want of a leader."""
+    try:
+        await publish(url, message)
+    except BROKER_FAULTS:
+        return False
+    return True
+
+
+async def test_a_node_that_is_killed_and_started_again_is_consumed_again_and_has_lost_nothing(mortal: RabbitMQ) -> None:
+    first, second, third = created("s1"), created("s2"), created("s3")
+    async with consuming(mortal.url(), linger=0) as consumer:
+        await publish(mortal.url(), sealed(first))
+        batch = await taken(consumer)
+        await publish(mortal.url(), sealed(second))
+        await asyncio.sleep(2)  # RabbitMQ 3.10 does not survive a kill within half a second of a queue's declaration
+        await asyncio.to_thread(mortal.kill)
+        await until(lambda: consumer.away is not None, "losing the connection")
+        await consumer.settle(batch)
+        await asyncio.to_thread(mortal.start)
+        await until(lambda: _confirmed(mortal.url(), sealed(third)), "a confirm from the new node", 60)
+
+        found: set[UUID] = set()
+        while len(found) < 3:
+            batch = await taken(consumer, 60)
+            found |= {one.id for one in (*batch.fresh, *batch.suspects)}
+            await consumer.settle(batch)
+        await until(lambda: consumer.away is None, "consuming from both queues")
+    assert found == {first.id, second.id, third.id}
+    assert await waiting(mortal.url()) == 0
+
+
+async def test_a_broker_that_is_not_there_is_waited_for_and_said_to_be_away() -> None:
+    async with running(Consumer("amqp://guest:guest@127.0.0.1:1/", WorkerSettings())) as consumer:
+        await until(lambda: consumer.away not in {None, "not connected yet"}, "the first failure")
+
+        assert "Connection" in (consumer.away or "")
+
+
+# What is on the queue.
+
+
+@asynccontextmanager
+async def at_work(url: str, database: Database) -> AsyncIterator[Lane]:
+    """A consumer and a lane."""
+    async with consuming(url) as consumer:
+        lane = Lane(consumer, Pipeline(database), database)
+        working = asyncio.create_task(lane.run())
+        try:
+            yield lane
+        finally:
+            working.cancel()
+            await lane.finish(20)
+
+
+UNKNOWN = [
+    pytest.param(b'{"version": 2, "kind": "deliveries", "deliveries": []}', id="a version"),
+    pytest.param(b'{"version": 1, "kind": "parcels", "what": 1}', id="a kind"),
+    pytest.param(b'{"version": 99999999999999999999, "kind": "\\u0000"}', id="a version and a kind of nobody's"),
+]
+
+
+@pytest.mark.parametrize("message", UNKNOWN)
+async def test_an_envelope_from_the_future_is_held_verbatim_and_acknowledged(broker_url: str, database: Database, message: bytes) -> None:
+    one = created()
+    async with at_work(broker_url, database) as lane:
+        await publish(broker_url, message, sealed(one))
+        await until(lambda: lane.tally["applied"], "the next message's application")
+
+    assert [bytes(held.message) for held in await HeldEnvelope.all()] == [message]
+    assert await LoggedDelivery.all().count() == 1
+    assert await waiting(broker_url) == 0
+
+
+async def test_held_envelopes_that_can_be_opened_now_are_readmitted_and_others_stay(database: Database) -> None:
+    one, two = created("s1"), deleted("s2")
+    await hold(database, 2, "deliveries", b'{"version": 2, "kind": "deliveries"}')
+    await hold(database, 1, "deliveries", sealed(one, two))
+
+    ((row, batch),) = await readmitted()
+    assert (batch.fresh, batch.held) == ([one, two], ())
+    assert (await HeldEnvelope.get(id=row)).version == 1
+
+
+BROKEN = [
+    pytest.param(b"\xff\0 no JSON", "not JSON", id="no JSON"),
+    pytest.param(b"", "not JSON", id="nothing"),
+    pytest.param(b"[]", "not JSON with a version", id="no envelope"),
+    pytest.param(b'{"version": 1, "kind": "deliveries", "deliveries": []}', "deliveries: ", id="an envelope without deliveries"),
+    pytest.param(b'{"version": 1, "kind": "deliveries", "deliveries": [{"id": 1}]}', "deliveries.0.", id="a delivery that is none"),
+]
+
+
+@pytest.mark.parametrize("exchange", [topology.DELIVERIES, topology.DEAD])
+@pytest.mark.parametrize(("message", "detail"), BROKEN)
+async def test_a_message_that_is_no_envelope_is_logged_dead_verbatim_and_once(
+    broker_url: str, database: Database, exchange: str, message: bytes, detail: str
+) -> None:
+    async with at_work(broker_url, database) as lane:
+        await publish(broker_url, message, exchange=exchange)
+        await until(lambda: lane.tally["dead"] == 1, "its burial")
+        await publish(broker_url, message, exchange=exchange)
+        await until(lambda: lane.tally["dead"] == 2, "its burial again")
+
+    (row,) = await LoggedDelivery.all()
+    assert (row.source, row.state, row.reason) == (UNREADABLE, "dead", "unreadable_envelope")
+    assert (row.detail or "").startswith(detail)
+    assert (bytes(row.body), bytes(row.fingerprint).hex()) == (message, fingerprint(None, message))
+    assert await waiting(broker_url, exchange) == 0
+
+
+async def test_what_the_broker_gave_up_on_is_unpacked_into_the_log(broker_url: str, database: Database) -> None:
+    one, two, before = created("s1"), delivery(b"no JSON"), created("s3")
+    await Pipeline(database).together([before])
+    async with at_work(broker_url, database) as lane:
+        await publish(broker_url, sealed(one, two, before), exchange=topology.DEAD)
+        await until(lambda: lane.tally["dead"] == 2, "burial")
+
+    assert await states(one, two, before) == [("dead", "dead_lettered")] * 2 + [("applied", None)]
+    assert await waiting(broker_url, topology.DEAD) == 0
+
+
+async def test_a_message_that_is_handed_out_too_often_ends_in_the_log(broker_url: str, database: Database) -> None:
+    one = created()
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(one))
+    async with channel_at(broker_url) as channel:
+        queue = await channel.get_queue(topology.DELIVERIES)
+        for _ in range(topology.DELIVERY_LIMIT + 1):
+            message = await queue.get(timeout=5)
+            await message.nack(requeue=True)
+        assert await queue.get(fail=False) is None
+    async with at_work(broker_url, database) as lane:
+        await until(lambda: lane.tally["dead"], "burial")
+
+    assert await states(one) == [("dead", "dead_lettered")]
+    assert await waiting(broker_url) == await waiting(broker_url, topology.DEAD) == 0
+
+
+async def test_an_envelope_from_the_future_that_was_dead_lettered_is_held_too(broker_url: str) -> None:
+    message = b'{"version": 2, "kind": "deliveries"}'
+    async with consuming(broker_url) as consumer:
+        await publish(broker_url, message, exchange=topology.DEAD)
+
+        assert (await taken(consumer)).held == [Held(2, "deliveries", message)]
