@@ -1,10 +1,11 @@
-"""The receiver's two Starlette applications; their routes are the table of contents."""
+"""The receiver's two applications; their routes are the table of contents."""
 
 from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
 
 from receiver.endpoints import Hook, Readiness, Ready, Recently, failed, livez, misdirected, refused
 from receiver.errors import Refusal
@@ -13,15 +14,14 @@ from receiver.recent import Recent
 _HANDLERS = {Refusal: refused, HTTPException: misdirected, Exception: failed}
 
 
-def public(hook: Hook, readiness: Readiness) -> Starlette:
-    """What the internet sees."""
-    routes = [
-        Route("/hooks/{source}", hook),
-        Route("/hooks/{source}/{event}", hook),
-        Route("/livez", livez),
-        Route("/readyz", Ready(readiness, details=False)),
-    ]
-    return _application(routes)
+def public(hook: Hook, readiness: Readiness) -> ASGIApp:
+    """What the internet sees.
+
+    The hooks stand in front of Starlette's middleware: they answer every error themselves, and it costs as much as verifying.
+    """
+    rest = _application([Route("/livez", livez), Route("/readyz", Ready(readiness, details=False))])
+    hooks = [Route("/hooks/{source}/{event}", hook), Route("/hooks/{source}", hook)]
+    return Router(hooks, redirect_slashes=False, default=rest)
 
 
 def local(recent: Recent, readiness: Readiness) -> Starlette:

@@ -10,7 +10,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.errors import PROBLEM_TYPE, BodyTooLarge, NotDurable, NotPost, Overloaded, Refusal, SlowBody, UnknownSource
 from receiver.intake import Request, accept, printable
@@ -32,6 +32,25 @@ _FORWARDED = "x-forwarded-for"
 Readiness = Callable[[], Awaitable[tuple[bool, dict[str, object]]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """200 with the delivery's id, as an ASGI application: always of the same length, so that nothing has to be worked out."""
+
+    delivery: str
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send(_OK)
+        await send({"type": "http.response.body", "body": b'{"id":"%s"}' % self.delivery.encode()})
+
+
+_OK = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len('{"id":""}' + 36 * "x"))],
+}
+
+
 @dataclass(slots=True)
 class Hook:
     """`POST /hooks/{source}[/{event}]`, as a plain ASGI application."""
@@ -47,7 +66,7 @@ class Hook:
         response = await self._answer(scope, receive)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         name, event = scope["path_params"]["source"], scope["path_params"].get("event")
         source = self.sources.get(name)
         if self.in_flight >= self.settings.max_in_flight:
@@ -57,10 +76,13 @@ class Hook:
             return await self._accepted(source, event, scope, receive)
         except Refusal as refusal:
             return self._refused(refusal, source, event)
+        except Exception as error:
+            log.exception(Log.REQUEST_FAILED, error=type(error).__name__)
+            return self._refused(NotDurable(), source, event)
         finally:
             self.in_flight -= 1
 
-    async def _accepted(self, source: Source | None, event: str | None, scope: Scope, receive: Receive) -> Response:
+    async def _accepted(self, source: Source | None, event: str | None, scope: Scope, receive: Receive) -> ASGIApp:
         if source is None:
             raise UnknownSource
         if scope["method"] != "POST":
@@ -74,8 +96,9 @@ class Hook:
             await self.keeper.keep(Spooled(source.vendor, source.name, encode(delivery)))
         except SpoolFull:
             raise NotDurable from None
-        self.recent.add(delivery.received_at, source.name, delivery.event, 200, str(delivery.id))
-        return Response(b'{"id":"%s"}' % str(delivery.id).encode(), media_type="application/json")
+        delivery_id = str(delivery.id)
+        self.recent.add(delivery.received_at, source.name, delivery.event, 200, delivery_id)
+        return Accepted(delivery_id)
 
     async def _body(self, declared: str | None, limit: int, receive: Receive) -> bytes:
         """Read the whole body within the deadline; raises BodyTooLarge as soon as that is certain, declared or counted."""

@@ -30,7 +30,10 @@ log = structlog.get_logger()
 GROUP_COUNT = 256
 GROUP_BYTES = 1024 * 1024 - ENVELOPE_OVERHEAD
 #: Messages of one source that may await their confirm at a time; while that many do, requests gather for the next one.
-WINDOW = 1
+WINDOW = 4
+#: What waits is dealt out over the window, but not into less than this: one message of all that wait would have everybody
+#: wait for one confirm, answer in one burst and come back in one burst, and the processor rest in between.
+GROUP_LEAST = 16
 
 
 class TopologyMissing(ConnectionError):
@@ -191,24 +194,30 @@ class _Lane:
         self._publish = publish
         self._waiting: deque[tuple[bytes, asyncio.Future[bool]]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._scheduled = False
 
     async def confirmed(self, delivery: bytes) -> bool:
         """Tell whether the broker confirmed the delivery; False means unknown."""
         outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, outcome))
-        self._send()
+        if not self._scheduled:
+            # Once this turn of the event loop is over: what arrives together goes together, what is alone goes at once.
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._send)
         return await outcome
 
     def _send(self) -> None:
+        self._scheduled = False
         while self._waiting and len(self._under_way) < WINDOW:
             task = asyncio.create_task(self._send_group(self._group()))
             self._under_way.add(task)
             task.add_done_callback(self._landed)
 
     def _group(self) -> list[tuple[bytes, asyncio.Future[bool]]]:
+        most = min(GROUP_COUNT, max(GROUP_LEAST, len(self._waiting) // WINDOW))
         group = [self._waiting.popleft()]
         size = len(group[0][0])
-        while self._waiting and len(group) < GROUP_COUNT and size + len(self._waiting[0][0]) <= GROUP_BYTES:
+        while self._waiting and len(group) < most and size + len(self._waiting[0][0]) <= GROUP_BYTES:
             group.append(self._waiting.popleft())
             size += len(group[-1][0])
         return group

@@ -113,8 +113,10 @@ class Spool:
         """Wait until something was appended here, or for `timeout` seconds: other processes append too."""
         if self.depth == 0:
             self._grown.clear()
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._grown.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._grown.wait()
 
     async def synchronous(self) -> int:
         """SQLite's own word on how this connection flushes: 2 is FULL, an fsync for every commit."""

@@ -34,7 +34,8 @@ class Queue:
 EXCHANGES = (Exchange(DELIVERIES, "topic"), Exchange(DEAD, "fanout"))
 
 QUEUES = (
-    Queue(DEAD, DEAD, "", {"x-queue-type": "quorum"}),
+    # Nothing stands behind it: a limit, which RabbitMQ 4 sets to 20 by itself, would be a loss.
+    Queue(DEAD, DEAD, "", {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}),
     Queue(
         DELIVERIES,
         DELIVERIES,

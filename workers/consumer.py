@@ -198,14 +198,14 @@ def _opened_message(message: bytes, *, suspect: bool) -> Batch:
         return Batch(held=[Held(error.version, error.kind, message)])
     except UnreadableEnvelope as error:
         log.error(Log.ENVELOPE_UNREADABLE)
-        return Batch(dead=[(_wrapped(message), Reason.UNREADABLE_ENVELOPE, str(error))])
+        return Batch(dead=[(wrapped(message), Reason.UNREADABLE_ENVELOPE, str(error))])
     return Batch(suspects=deliveries) if suspect else Batch(fresh=deliveries)
 
 
-def _wrapped(message: bytes) -> Delivery:
-    """A message that is no envelope as a delivery, so that the log keeps it verbatim; the same message has the same id."""
+def wrapped(message: bytes) -> Delivery:
+    """What cannot be read as a delivery, so that the log keeps it verbatim; the same bytes have the same id, older than any other."""
     return Delivery(
-        id=UUID(fingerprint(None, message)[:32]),
+        id=UUID(f"{fingerprint(None, message)[:24]:0>32}"),
         source=UNREADABLE,
         account=UNREADABLE,
         vendor=UNREADABLE,

@@ -90,7 +90,8 @@ class Lane:
     async def finish(self, grace: float) -> None:
         """Wait for the batch under way, at most `grace` seconds; unsettled it is handed out again, which is harmless."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace)
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
 
     async def _work(self, batch: Batch) -> None:
         try:

@@ -317,3 +317,15 @@ def killed(process: subprocess.Popen[str]) -> None:
     """kill -9."""
     process.send_signal(signal.SIGKILL)
     process.wait(10)
+
+
+async def test_being_cancelled_at_the_moment_that_something_grows_is_being_cancelled(tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path, MEBIBYTE, owner=True)
+    waiting = asyncio.create_task(spool.grown(5))
+    await asyncio.sleep(0.01)
+    spool._grown.set()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await spool.close()
+
+    assert waiting.cancelled()

@@ -3,8 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
-from receiver.spool import Spool
+from pydantic import ValidationError
+
+from receiver.spool import Row, Spool
 from schemas.delivery import decode
+from schemas.states import Reason
+from workers.consumer import wrapped
 from workers.lane import Batch
 
 
@@ -28,9 +32,7 @@ class SpoolInlet:
             settled, self._settled = self._settled, ()
             rows = await self._spool.take(self._batch, settled)
             if rows:
-                deliveries = [decode(row.spooled.delivery) for row in rows]
-                ticket = [row.seq for row in rows]
-                return Batch(suspects=deliveries, ticket=ticket) if rows[0].suspect else Batch(fresh=deliveries, ticket=ticket)
+                return _batch(rows)
             await self._spool.grown(1.0)
 
     async def settle(self, batch: Batch) -> None:
@@ -43,3 +45,16 @@ class SpoolInlet:
 
     async def resume(self) -> None:
         """Nothing to do."""
+
+
+def _batch(rows: Sequence[Row]) -> Batch:
+    deliveries, dead = [], []
+    for row in rows:
+        try:
+            deliveries.append(decode(row.spooled.delivery))
+        except ValidationError:
+            dead.append((wrapped(row.spooled.delivery), Reason.UNREADABLE_ENVELOPE, "a row of the spool"))
+    ticket = [row.seq for row in rows]
+    if rows[0].suspect:
+        return Batch(suspects=deliveries, dead=dead, ticket=ticket)
+    return Batch(fresh=deliveries, dead=dead, ticket=ticket)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Coroutine, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import structlog
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from schemas.logs import Log
 
@@ -25,7 +26,7 @@ _BACKLOG = 2048
 class Site:
     """An application and the address to serve it at; `setting` names what to change if the address is taken."""
 
-    app: Starlette
+    app: ASGIApp
     host: str
     port: int
     setting: str
@@ -99,6 +100,7 @@ class Process:
         tasks = [asyncio.create_task(coroutine) for coroutine in self._coroutines]
         stopping = asyncio.create_task(stop.wait())
         log.info(Log.LISTENING, addresses=self.addresses)
+        collect_rarely()
         try:
             ended, _ = await asyncio.wait([stopping, *serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
             log.info(Log.STOPPING)
@@ -115,6 +117,12 @@ class Process:
         if stopping not in ended:
             raise EndedByItself("a task that runs for ever has ended, and nobody told it to")
         log.info(Log.STOPPED)
+
+
+def collect_rarely() -> None:
+    """Look for garbage cycles every 20,000 allocations instead of 700: a request makes hundreds of objects and no cycle."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def _server(site: Site, grace: float) -> _Server:

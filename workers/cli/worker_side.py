@@ -96,6 +96,8 @@ async def _readmit(pipeline: Pipeline) -> None:
     with told_apart():
         for row, batch in await readmitted():
             await pipeline.together(batch.fresh)
+            for delivery, reason, detail in batch.dead:
+                await pipeline.bury([delivery], reason, detail)
             await HeldEnvelope.filter(id=row).delete()
 
 

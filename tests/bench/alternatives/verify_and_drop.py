@@ -7,6 +7,7 @@ from receiver.sources import sources
 from receiver.spool import Spooled
 from schemas.reader import Role, load
 from tests.bench.alternatives.serving import serve
+from workers.cli.process import collect_rarely
 
 
 class Dropped:
@@ -21,5 +22,6 @@ async def _ready() -> tuple[bool, dict[str, object]]:
 
 
 if __name__ == "__main__":
+    collect_rarely()  # as `muster receive` does
     settings = load(role=Role.RECEIVER)
     serve(app.public(Hook(settings.receiver, sources(settings), Dropped(), Recent()), _ready))
