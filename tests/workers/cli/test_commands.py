@@ -94,7 +94,7 @@ def test_check_tells_every_mistake_at_once_and_no_value(tmp_path: Path) -> None:
     done = bare(tmp_path, "check")
 
     assert done.returncode == 2
-    for path in ("brokr", "receiver.port", "sources.hse.verify.0.secret", "sources.k.verify"):
+    for path in ("brokr", "receiver.port", "sources.hse.verify.secret", "sources.k.verify"):
         assert path in done.stderr
     assert "pssst" not in done.stderr
     assert "p0rt" not in done.stderr
