@@ -15,7 +15,7 @@ from tortoise.exceptions import OperationalError
 from schemas.delivery import now_utc
 from tests.services import free_port
 from tests.services.postgres import Postgres
-from workers.database import Database, DatabaseRefused, close_database, is_transient, open_database
+from workers.database import Database, DatabaseAway, DatabaseRefused, close_database, is_transient, open_database
 from workers.log import HeldEnvelope
 from workers.migrations import migrate
 
@@ -149,7 +149,7 @@ async def test_a_database_that_will_not_have_us_is_refused_and_not_waited_for(po
 
 
 async def test_a_database_that_is_away_is_transient() -> None:
-    with pytest.raises(ConnectionRefusedError) as caught:
+    with pytest.raises(DatabaseAway, match="ConnectionRefusedError") as caught:
         await open_database(f"postgres://postgres@127.0.0.1:{free_port()}/any")
 
     assert is_transient(caught.value)

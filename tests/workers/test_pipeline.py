@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from schemas.delivery import Delivery
 from schemas.samples import SUBSCRIPTION
 from schemas.states import DeliveryState, Reason
 from tests.workers.made import CREATE, DELETE, NOON, created, deleted, delivery, logged, states
-from workers.database import Database
+from workers.database import Database, DatabaseAway
 from workers.handlers import Outcome, handle
 from workers.log import LoggedDelivery, begin_attempt
 from workers.mirror.tables import ActionSubscription
@@ -355,7 +354,7 @@ async def test_the_databases_own_faults_are_raised_and_never_counted(spoilt_post
     await connection.execute_query("CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE serialization_failure; END$$")
     await connection.execute_query("CREATE TRIGGER fails BEFORE INSERT ON action_subscriptions FOR EACH ROW EXECUTE FUNCTION fail()")
     for _ in range(ATTEMPTS + 2):
-        with pytest.raises(asyncpg.SerializationError):
+        with pytest.raises(DatabaseAway, match="SerializationError"):
             await (pipeline.one_by_one if redelivered else pipeline.together)([one])
     await connection.execute_query("DROP TRIGGER fails ON action_subscriptions")
     await (pipeline.one_by_one if redelivered else pipeline.together)([one])
