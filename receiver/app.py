@@ -7,11 +7,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from receiver.endpoints import Hook, Readiness, Ready, Recently, failed, livez, misdirected, refused
-from receiver.errors import Refusal
+from receiver.endpoints import Hook, Readiness, Ready, Recently, failed, livez, misdirected
 from receiver.recent import Recent
 
-_HANDLERS = {Refusal: refused, HTTPException: misdirected, Exception: failed}
+_HANDLERS = {HTTPException: misdirected, Exception: failed}
 
 
 def public(hook: Hook, readiness: Readiness) -> ASGIApp:

@@ -76,8 +76,8 @@ class Hook:
             return await self._accepted(source, event, scope, receive)
         except Refusal as refusal:
             return self._refused(refusal, source, event)
-        except Exception as error:
-            log.exception(Log.REQUEST_FAILED, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - our own fault, whatever it is; a traceback may hold what was sent
+            log.error(Log.REQUEST_FAILED, error=type(error).__name__)
             return self._refused(NotDurable(), source, event)
         finally:
             self.in_flight -= 1
@@ -141,12 +141,6 @@ async def _read(receive: Receive, limit: int) -> bytes:
 def problem(refusal: Refusal) -> Response:
     """The refusal as application/problem+json."""
     return Response(json.dumps(refusal.problem), refusal.status, refusal.headers, PROBLEM_TYPE)
-
-
-async def refused(_: HttpRequest, refusal: Exception) -> Response:
-    """Answer a Refusal that was raised outside a hook."""
-    assert isinstance(refusal, Refusal)
-    return problem(refusal)
 
 
 async def misdirected(_: HttpRequest, error: Exception) -> Response:
