@@ -3,19 +3,36 @@
 What the vendors leave open is a setting here, with the safe default.
 """
 
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AnyHttpUrl, BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _duration(value: Any) -> Any:
+    """`45s`, `15m`, `26h`, `30d`."""
+    found = re.fullmatch(r"([0-9]+)([smhd])", value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be a duration such as 45s, 15m, 26h or 30d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+#: How often something runs by itself; "off" for never.
+Every = Annotated[timedelta | None, BeforeValidator(lambda value: None if value == "off" else _duration(value))]
 
 
 class Limits(_Section):
@@ -65,6 +82,15 @@ class Login(_Section):
     early: Annotated[Positive, Field(description="Seconds before its expiry that a token is renewed.")] = 30.0
 
 
+class FourhsePolls(_Section):
+    """How often 4HSE is asked for what no webhook tells; the first reconcile of an empty mirror is the back-fill."""
+
+    reconcile: Every = timedelta(hours=24)
+    session_enrollments: Every = timedelta(minutes=15)
+    actions: Every = timedelta(hours=6)
+    sessions: Every = timedelta(hours=1)
+
+
 class FourhseAccount(_Account):
     """4HSE, API 2.0.0."""
 
@@ -74,7 +100,12 @@ class FourhseAccount(_Account):
     login: Login | None = None
     access_token_file: Path | None = None
     page_size: Annotated[int, Field(ge=1, le=1000, description="4HSE's own tools ask for 100 at most.")] = 100
-    quiet_after: str = "26h"
+    quiet_after: Annotated[Duration, Field(description="Silence of its sources, or of a poll, that is an alarm.")] = timedelta(hours=26)
+    polls: FourhsePolls = FourhsePolls()
+    max_missing: Annotated[
+        int | None,
+        Field(ge=0, description="Rows that one reconcile may find gone; more waits for a person. None: the larger of 50 and 1 %."),
+    ] = None
 
     _zone = field_validator("time_zone")(_zone)
 
@@ -95,6 +126,15 @@ class Parameters(_Section):
     completed: str = "completed"
 
 
+class WebhookPaths(_Section):
+    """Where aNewSpring's webhooks, JSON or XML, name things, which its documents do not print: dotted paths, the first there counts."""
+
+    learner: tuple[str, ...] = ("user.id", "userID", "userId", "student.id", "learner.id")
+    course: tuple[str, ...] = ("course.id", "courseID", "courseId")
+    activity: tuple[str, ...] = ("activity.id", "activityID", "activityId", "part.id")
+    events: Annotated[tuple[str, ...], Field(description="The types that are known; any other is dead. Empty: all are.")] = ()
+
+
 class AnewspringAccount(_Account):
     """aNewSpring."""
 
@@ -109,7 +149,8 @@ class AnewspringAccount(_Account):
     subscribe_with: Annotated[
         Mapping[str, str], Field(description="Sent with every subscribe and subscribeGroups, as /apidocs names it.")
     ] = {}
-    quiet_after: str | None = None
+    webhooks: WebhookPaths = WebhookPaths()
+    quiet_after: Duration | None = None
 
 
 class Dates(_Section):
@@ -133,6 +174,13 @@ class Dates(_Section):
         return value
 
 
+class IspringPolls(_Section):
+    """How often iSpring is asked: no webhook tells of observations, nor that a subscriber is confirmed no more."""
+
+    observations: Every = timedelta(minutes=15)
+    subscribers: Every = timedelta(hours=1)
+
+
 class IspringAccount(_Account):
     """iSpring Learn."""
 
@@ -146,7 +194,8 @@ class IspringAccount(_Account):
     token_path: str = "/api/v3/token"  # noqa: S105 - a path
     locale: str | None = None
     early: Positive = 60.0
-    quiet_after: str | None = None
+    quiet_after: Duration | None = None
+    polls: IspringPolls = IspringPolls()
 
 
 class Paging(_Section):
@@ -161,6 +210,12 @@ class Paging(_Section):
     rows: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
+class KarePolls(_Section):
+    """How often Kare, which has no webhooks, is asked."""
+
+    attendance: Every = timedelta(hours=1)
+
+
 class KareAccount(_Account):
     """Kare, interventions v2."""
 
@@ -169,7 +224,8 @@ class KareAccount(_Account):
     token_file: Path
     session_token_file: Path
     paging: Paging = Paging()
-    quiet_after: str | None = None
+    quiet_after: Duration | None = None
+    polls: KarePolls = KarePolls()
 
 
 Account = Annotated[FourhseAccount | AnewspringAccount | IspringAccount | KareAccount, Field(discriminator="vendor")]

@@ -2,6 +2,7 @@
 no valid UUIDs and its `date-time` examples are dates.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -63,6 +64,15 @@ class DeletedSubscription(BaseModel):
     project_type: Text | None = None
     owned_active: LenientFlag = None
     parent_active: LenientFlag = None
+    #: The document describes the following and does not name them: the names are guesses.
+    last_action_session_subscription_id: Identifier | None = None
+    last_session_date: LenientDate = None
+    project_status: Text | None = None
+    project_subscription_status: Text | None = None
+    certificate_action_approvals: Any = None
+    manager: Any = None
+    assignee: Any = None
+    watcher: Any = None
 
 
 class CreatedSubscription(DeletedSubscription):
@@ -75,6 +85,8 @@ class CreatedSubscription(DeletedSubscription):
     tenant_id: Identifier
 
 
+_DATES = ("certificate_date_release", "certificate_date_expire", "last_session_date")
+
 #: The fields that a mirrored subscription has, in the document's order.
 SUBSCRIPTION_FIELDS = tuple(CreatedSubscription.model_fields)
 
@@ -83,3 +95,11 @@ def fits(action_type: str | None, subscriber_type: str | None) -> bool:
     """Whether a subscriber of this type can be subscribed to an action of that type; unknown types are not judged."""
     allowed = SUBSCRIBER_TYPES_BY_ACTION.get(action_type or "")
     return allowed is None or subscriber_type is None or subscriber_type in allowed
+
+
+def oddities(subscription: DeletedSubscription, body: Mapping[str, Any]) -> list[str]:
+    """What is odd about an entry and does not keep it from being mirrored; `body` is what it was read from."""
+    flags = [f"unreadable_date:{name}" for name in _DATES if body.get(name) and getattr(subscription, name) is None]
+    if not fits(subscription.action_type, subscription.subscriber_type):
+        flags.append("subscriber_type_does_not_fit_action_type")
+    return flags

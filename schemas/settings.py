@@ -52,6 +52,7 @@ class WorkerSettings(_Section):
     linger: Annotated[float, Field(ge=0, le=1, description="Seconds to gather a batch once its first delivery is there.")] = 0.005
     prefetch: Annotated[int, Field(ge=1, le=1000, description="AMQP messages handed out ahead of their acknowledgement.")] = 50
     grace: Seconds = 15.0
+    clock_skew: Annotated[Seconds, Field(description="Seconds that clocks may differ: a fetch decides over hints older than that.")] = 5.0
 
 
 class LogSettings(_Section):

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     WORKER_KILLED = "worker_killed"
     DEAD_LETTERED = "dead_lettered"
     UNREADABLE_ENVELOPE = "unreadable_envelope"
+    UNKNOWN_SUBJECT = "unknown_subject"
+    PAYLOAD_DEAD = "payload_dead"
 
 
 EXPLANATIONS: dict[Reason, str] = {
@@ -46,6 +48,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.WORKER_KILLED: "a worker died each time it was tried",
     Reason.DEAD_LETTERED: "the broker gave up on it: it was handed out too often without being acknowledged",
     Reason.UNREADABLE_ENVELOPE: "a message that is no envelope of muster's arrived on the queue",
+    Reason.UNKNOWN_SUBJECT: "the vendor's API knows no such learner or course, or not for this account",
+    Reason.PAYLOAD_DEAD: "some of the payloads in it cannot be used; the others were applied",
 }
 
 
@@ -53,4 +57,21 @@ class SubscriptionState(StrEnum):
     """Whether a mirrored action subscription stands at the vendor."""
 
     LIVE = "live"
+    #: The account's API does not show it; that may be for want of rights, so it is a suspicion and no deletion.
+    MISSING = "missing"
     DELETED = "deleted"
+
+
+class RefreshKind(StrEnum):
+    """What is fetched from a vendor because something touched it."""
+
+    #: 4HSE; subject: its id.
+    ACTION_SUBSCRIPTION = "action-subscription"
+    #: 4HSE, all subscriptions of a subscriber; subject: the subscriber's id; scope: an action's id, or nothing.
+    SUBSCRIBER = "subscriber"
+    #: 4HSE, what a certificate touches; subject: the certificate's id; scope: an action's id, or nothing.
+    CERTIFICATE = "certificate"
+    #: aNewSpring; subject: the learner's external id; scope: the course's.
+    COURSE_RESULT = "course-result"
+    #: iSpring, a subscriber's address to be confirmed; subject: the code that was delivered.
+    CONFIRMATION = "confirmation"

@@ -5,6 +5,7 @@ Tortoise's own bulk upsert has no WHERE on its update, which "only if newer" nee
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,14 +20,17 @@ Row = Mapping[str, Any]
 class Upsert:
     """An insert of `columns` (name to PostgreSQL type) that updates on a conflict of `key` where `when` holds.
 
-    `when` compares `new.…` with `old.…`, in SQL that both dialects read.
+    `when`, and the values of `update`, speak of `new.…` and `old.…`; `unless` of `given.…`, rows for which it holds are left out.
+    All of it is SQL that both dialects read.
     """
 
     table: str
     columns: Mapping[str, str]
     key: tuple[str, ...]
-    update: tuple[str, ...]
+    #: The columns that an update changes, or each with the SQL of its value.
+    update: tuple[str, ...] | Mapping[str, str]
     when: str
+    unless: str | None = None
 
     async def execute(self, connection: Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
         """Write the rows in the order given, which must be the order of their keys wherever two writers may meet."""
@@ -43,15 +47,21 @@ class Upsert:
         arrays = ", ".join(f"${n}::{_ARRAY.get(kind, kind)}[]" for n, kind in enumerate(self.columns.values(), 1))
         picked = ", ".join(f"{name}::{kind}" if kind in _ARRAY else name for name, kind in self.columns.items())
         names = ", ".join(self.columns)
-        return f"INSERT INTO {self.table} AS old ({names}) SELECT {picked} FROM unnest({arrays}) AS given ({names}) {self._conflict()}"
+        given = f"SELECT {picked} FROM unnest({arrays}) AS given ({names}) WHERE {self._kept()}"
+        return f"INSERT INTO {self.table} AS old ({names}) {given} {self._conflict()}"
 
     def _sqlite(self) -> str:
-        names, marks = ", ".join(self.columns), ", ".join("?" * len(self.columns))
-        return f"INSERT INTO {self.table} AS old ({names}) VALUES ({marks}) {self._conflict()}"
+        names, marks = ", ".join(self.columns), ", ".join(f"? AS {name}" for name in self.columns)
+        given = f"SELECT {names} FROM (SELECT {marks}) AS given WHERE {self._kept()}"
+        return f"INSERT INTO {self.table} AS old ({names}) {given} {self._conflict()}"
+
+    def _kept(self) -> str:
+        return f"NOT ({self.unless})" if self.unless else "TRUE"
 
     def _conflict(self) -> str:
-        updates = ", ".join(f"{name} = excluded.{name}" for name in self.update)
-        return f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {updates} WHERE {self.when.replace('new.', 'excluded.')}"
+        values = self.update if isinstance(self.update, Mapping) else {name: f"new.{name}" for name in self.update}
+        updates = ", ".join(f"{name} = {value}" for name, value in values.items())
+        return re.sub(r"\bnew\.", "excluded.", f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {updates} WHERE {self.when}")
 
 
 def _same(value: Any) -> Any:

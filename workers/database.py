@@ -26,7 +26,15 @@ Dialect = Literal["postgres", "sqlite"]
 Connection = BaseDBAsyncClient
 
 #: Where the tables stand, each beside the noun that owns it.
-MODELS = ("workers.log", "workers.mirror.tables", "workers.migrations")
+MODELS = (
+    "workers.log",
+    "workers.mirror.tables",
+    "workers.refreshes",
+    "workers.schedules",
+    "workers.freshness",
+    "workers.subscribers",
+    "workers.migrations",
+)
 
 _SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL", "busy_timeout": "10000", "foreign_keys": "ON"}
 #: A black-holed server must not hold a worker for ever: seconds for connecting, and for one statement.

@@ -147,7 +147,7 @@ async def first_with_same_content(connection: Connection, dialect: Dialect, deli
             " AND deliveries.fingerprint = given.fingerprint AND deliveries.account = given.account"
             " ORDER BY deliveries.id LIMIT 1) AS first ORDER BY given.week DESC"
         )
-        accounts = [_storable(one.account) for one in deliveries]
+        accounts = [storable(one.account) for one in deliveries]
         contents = [bytes.fromhex(one.fingerprint) for one in deliveries]
         values: list[Any] = [accounts * 2, contents * 2, weeks + [week - 1 for week in weeks]]
     else:
@@ -182,25 +182,25 @@ async def hold(database: Database, version: int, kind: str, message: bytes) -> N
         where, values = _among(database.dialect, "message", "bytea", [message])
         if not await connection.execute_query_dict(f"SELECT id FROM held_envelopes WHERE {where}", values):
             version = max(-_GREATEST_INT, min(version, _GREATEST_INT))
-            await HeldEnvelope.create(version=version, kind=_storable(kind), message=message, held_at=now_utc())
+            await HeldEnvelope.create(version=version, kind=storable(kind), message=message, held_at=now_utc())
 
 
 def _row(entry: Entry, now: datetime) -> dict[str, Any]:
     delivery = entry.delivery
     return {
         "id": delivery.id,
-        "source": _storable(delivery.source),
-        "account": _storable(delivery.account),
-        "vendor": _storable(delivery.vendor),
-        "event": _storable(entry.event),
-        "received_at": _storable_time(delivery.received_at),
-        "headers": {_storable(name): _storable(value) for name, value in delivery.headers.items()},
+        "source": storable(delivery.source),
+        "account": storable(delivery.account),
+        "vendor": storable(delivery.vendor),
+        "event": storable(entry.event) if entry.event is not None else None,
+        "received_at": storable_time(delivery.received_at),
+        "headers": {storable(name): storable(value) for name, value in delivery.headers.items()},
         "body": delivery.body,
         "fingerprint": bytes.fromhex(delivery.fingerprint),
         "week": _week(delivery.received_at),
         "state": entry.state.value,
         "reason": entry.reason.value if entry.reason else None,
-        "detail": _storable(entry.detail),
+        "detail": storable(entry.detail) if entry.detail is not None else None,
         "subject": entry.subject,
         "attempts": entry.attempts,
         "replay_of": delivery.replay_of,
@@ -209,13 +209,13 @@ def _row(entry: Entry, now: datetime) -> dict[str, Any]:
     }
 
 
-def _storable(text: str | None) -> str | None:
+def storable(text: str) -> str:
     """PostgreSQL has no U+0000 in text; what the log says about a delivery must never be what keeps it out of the log."""
-    return None if text is None else text.replace("\0", "\\x00")
+    return text.replace("\0", "\\x00")
 
 
-def _storable_time(time: datetime) -> datetime:
-    """In UTC, where a time at the edge of the calendar may not exist."""
+def storable_time(time: datetime) -> datetime:
+    """A time in UTC, where a time at the edge of the calendar may not exist."""
     try:
         return time.astimezone(UTC)
     except OverflowError:
@@ -223,7 +223,7 @@ def _storable_time(time: datetime) -> datetime:
 
 
 def _week(time: datetime) -> int:
-    return int(_storable_time(time).timestamp() // _WEEK)
+    return int(storable_time(time).timestamp() // _WEEK)
 
 
 def _among(dialect: Dialect, column: str, kind: str, values: Sequence[Any]) -> tuple[str, list[Any]]:

@@ -15,9 +15,10 @@ from schemas.delivery import Delivery
 from schemas.logs import Log
 from schemas.states import DeliveryState, Reason
 from workers.database import Database, DatabaseAway
+from workers.freshness import heard
 from workers.handlers import Applied, Dead, Ignored, Outcome, handle
 from workers.log import Entry, already_applied, begin_attempt, first_with_same_content, record
-from workers.mirror.apply import apply
+from workers.mirror.apply import Mirror
 
 log = structlog.get_logger()
 
@@ -40,8 +41,8 @@ class Failed(Exception):
 class Pipeline:
     """Parses, decides, writes; knows no broker and no queue."""
 
-    def __init__(self, database: Database, decide: Callable[[Delivery], Outcome] = handle) -> None:
-        self._database, self._decide = database, decide
+    def __init__(self, database: Database, decide: Callable[[Delivery], Outcome] = handle, mirror: Mirror = Mirror()) -> None:  # noqa: B008 - frozen
+        self._database, self._decide, self._mirror = database, decide, mirror
         #: Attempts that the database cut short, to be made again under their number.
         self._unfinished: dict[UUID, int] = {}
 
@@ -109,7 +110,10 @@ class Pipeline:
             repeats = await first_with_same_content(connection, database.dialect, [delivery for delivery, _ in fresh.values()])
             entries = [_entry(delivery, outcome, attempts, repeats) for delivery, outcome in fresh.values()]
             await record(connection, database.dialect, entries)
-            await apply(connection, database.dialect, [outcome.hint for _, outcome in fresh.values() if isinstance(outcome, Applied)])
+            effects = [effect for _, outcome in fresh.values() if not isinstance(outcome, Ignored) for effect in outcome.effects]
+            await self._mirror.apply(connection, database.dialect, effects)
+            # Last, for until the end nobody else can note the same source.
+            await heard(connection, database.dialect, [delivery for delivery, _ in fresh.values()])
         _tell_of_the_dead(entries)
         return Tally(entry.state.value for entry in entries) + Tally(suppressed=len(decided) - len(entries))
 
@@ -122,7 +126,7 @@ def _entry(delivery: Delivery, outcome: Outcome, attempts: int, repeats: dict[tu
         outcome.event,
         reason=None if isinstance(outcome, Applied) else outcome.reason,
         detail=None if isinstance(outcome, Applied) else outcome.detail,
-        subject=outcome.hint.subject if isinstance(outcome, Applied) else None,
+        subject=outcome.subject if isinstance(outcome, Applied) else None,
         attempts=attempts,
         repeat_of=None if first == delivery.id else first,
     )

@@ -19,7 +19,8 @@ from workers.migrations import CURRENT, MIGRATIONS, SchemaMismatch, SchemaVersio
 
 _POSTGRES_COLUMNS = """
     SELECT table_name AS t, column_name AS name, data_type AS kind, is_nullable = 'NO' AS required FROM information_schema.columns
-    WHERE table_schema = 'public' ORDER BY 1, ordinal_position"""
+    JOIN information_schema.tables USING (table_schema, table_name)
+    WHERE table_schema = 'public' AND table_type = 'BASE TABLE' ORDER BY 1, ordinal_position"""
 _POSTGRES_INDEXES = """
     SELECT indrelid::regclass::text AS t, indisunique AS is_unique, indisprimary AS is_primary,
         (SELECT string_agg(attname, ',' ORDER BY position) FROM unnest(indkey) WITH ORDINALITY AS k (number, position)

@@ -113,7 +113,7 @@ async def test_any_order_duplication_batching_and_redelivery_ends_in_the_same_ro
 
     rows = await ActionSubscription.filter(account=account)
     assert {
-        row.action_subscription_id: (row.state, row.data, row.hint_received_at, bytes(row.hint_fingerprint).hex()) for row in rows
+        row.action_subscription_id: (row.state, row.data, row.hint_received_at, bytes(row.hint_fingerprint or b"").hex()) for row in rows
     } == expected(deliveries)
     assert [row.state for row in await LoggedDelivery.filter(account=account)] == ["applied"] * len(deliveries)
 

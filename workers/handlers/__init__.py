@@ -1,8 +1,10 @@
 """What a delivery means: one module per noun, and the table of who handles what. Pure: a Delivery in, an Outcome out."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from schemas.accounts import Account
 from schemas.delivery import Delivery
 from schemas.states import Reason
 from schemas.vendors import VENDORS, Vendor
@@ -10,7 +12,8 @@ from workers.handlers import action_subscription
 from workers.handlers.bodies import Unparsable, event_named_in, parsed
 from workers.handlers.outcomes import Applied, Dead, Ignored, Outcome
 
-Handler = Callable[[Delivery, Any], Outcome]
+#: A delivery, its parsed body, and its account's settings, where the account is configured.
+Handler = Callable[[Delivery, Any, Account | None], Outcome]
 
 #: (vendor, event) to its handler: the index of what muster does. A known event without a row is ignored, and can be replayed.
 HANDLERS: Mapping[tuple[str, str], Handler] = {
@@ -21,7 +24,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
 __all__ = ["HANDLERS", "Applied", "Dead", "Ignored", "Outcome", "handle"]
 
 
-def handle(delivery: Delivery) -> Outcome:
+def handle(delivery: Delivery, accounts: Mapping[str, Account] = MappingProxyType({})) -> Outcome:
     """Decide what to do with a delivery; whatever it holds, the answer is an Outcome and never an exception."""
     vendor = VENDORS.get(delivery.vendor)
     if vendor is None:
@@ -38,7 +41,7 @@ def handle(delivery: Delivery) -> Outcome:
     if handler is None:
         return Ignored(event, Reason.NOT_HANDLED)
     try:
-        return handler(delivery, parsed(delivery.body))
+        return handler(delivery, parsed(delivery.body), accounts.get(delivery.account))
     except Unparsable as error:
         return Dead(event, Reason.UNPARSABLE, str(error))
 

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 from schemas.states import Reason
-from workers.mirror.hints import Hint
+from workers.mirror.evidence import Effect
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """It says something about a mirrored entity."""
+    """It says something about mirrored things; `subject` is the id of the one that the log shows."""
 
     event: str
-    hint: Hint
+    effects: tuple[Effect, ...]
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,15 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Nothing can be done with it; `detail` says to a person what exactly is wrong, without quoting personal data."""
+    """Nothing, or not everything, can be done with it; `detail` says to a person what exactly is wrong, without personal data.
+
+    `effects` is what could be understood of it all the same.
+    """
 
     event: str | None
     reason: Reason
     detail: str | None = None
+    effects: tuple[Effect, ...] = ()
 
 
 Outcome = Applied | Ignored | Dead

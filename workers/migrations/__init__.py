@@ -38,7 +38,10 @@ class Migration:
     title: str
 
 
-MIGRATIONS = (Migration(1, 1, "delivery log, held envelopes, action subscriptions"),)
+MIGRATIONS = (
+    Migration(1, 1, "delivery log, held envelopes, action subscriptions"),
+    Migration(2, 2, "the vendors' truth: fetched subscriptions, refreshes, reconcile, polled facts"),
+)
 
 CURRENT = MIGRATIONS[-1].version
 

@@ -1,13 +1,21 @@
-"""Hints into rows: one conditional upsert, so that any order of any duplicates ends in the same rows."""
+"""Evidence into rows: conditional upserts, so that any order of any duplicates ends in the same rows.
 
-from collections.abc import Iterable, Mapping
+Every row carries the strongest hint, when the last hint arrived, and when the fetch that decided last began
+(`workers/mirror/evidence.py` says what decides over what).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
+from workers.mirror.evidence import Absence, Effect, Sighting, Touch
 from workers.mirror.hints import Hint, fold
+from workers.refreshes import mark
 
 _TYPES = {
     "data": "jsonb",
@@ -15,33 +23,102 @@ _TYPES = {
     "certificate_date_expire": "date",
     "owned_active": "boolean",
     "parent_active": "boolean",
-}
-_COLUMNS: Mapping[str, str] = {
-    "account": "text",
-    **{name: _TYPES.get(name, "text") for name in SUBSCRIPTION_FIELDS},
-    "state": "text",
-    "flags": "jsonb",
-    "hint_deleted": "boolean",
-    "hint_received_at": "timestamptz",
-    "hint_fingerprint": "bytea",
+    "last_session_date": "date",
+    "certificate_action_approvals": "jsonb",
+    "manager": "jsonb",
+    "assignee": "jsonb",
+    "watcher": "jsonb",
 }
 _KEY = ("account", "action_subscription_id")
+_IDS = {"account": "text", "action_subscription_id": "text"}
+_SHOWN: Mapping[str, str] = {
+    **{name: _TYPES.get(name, "text") for name in SUBSCRIPTION_FIELDS if name not in _IDS},
+    "state": "text",
+    "flags": "jsonb",
+}
+_HINT = {"hint_deleted": "boolean", "hint_received_at": "timestamptz", "hint_fingerprint": "bytea"}
+_FETCH = {"fetched_at": "timestamptz", "fetch_covers": "timestamptz"}
 
-_UPSERT = Upsert(
+_STRONGER = (
+    "(old.hint_received_at IS NULL OR"
+    " (new.hint_deleted, new.hint_received_at, new.hint_fingerprint) > (old.hint_deleted, old.hint_received_at, old.hint_fingerprint))"
+)
+#: A fetch that covers a hint decides over it. One that does not is out of date; what it read is better than a CREATE's few
+#: fields until the next.
+_SHOWS = (
+    f"({_STRONGER} AND NOT coalesce(old.fetch_covers > new.hint_last_at, FALSE)"
+    f" AND (new.hint_deleted OR old.fetched_at IS NULL OR old.state <> '{SubscriptionState.LIVE}'))"
+)
+
+_HINTED = Upsert(
     table="action_subscriptions",
-    columns=_COLUMNS,
+    columns={**_IDS, **_SHOWN, **_HINT, "hint_last_at": "timestamptz"},
     key=_KEY,
-    update=tuple(name for name in _COLUMNS if name not in _KEY),
-    when="(new.hint_deleted, new.hint_received_at, new.hint_fingerprint) > (old.hint_deleted, old.hint_received_at, old.hint_fingerprint)",
+    update={
+        **{name: f"CASE WHEN {_SHOWS} THEN new.{name} ELSE old.{name} END" for name in _SHOWN},
+        **{name: f"CASE WHEN {_STRONGER} THEN new.{name} ELSE old.{name} END" for name in _HINT},
+        "hint_last_at": "CASE WHEN old.hint_last_at > new.hint_last_at THEN old.hint_last_at ELSE new.hint_last_at END",
+    },
+    when=f"old.hint_last_at IS NULL OR new.hint_last_at > old.hint_last_at OR {_STRONGER}",
+)
+
+_DECIDES = (
+    "(old.fetched_at IS NULL OR new.fetched_at > old.fetched_at) AND (old.hint_last_at IS NULL OR old.hint_last_at < new.fetch_covers)"
+)
+_SIGHTED = Upsert(
+    table="action_subscriptions",
+    columns={**_IDS, **_SHOWN, **_FETCH},
+    key=_KEY,
+    update=(*_SHOWN, *_FETCH),
+    when=_DECIDES,
+)
+_ABSENT = Upsert(
+    table="action_subscriptions",
+    columns={**_IDS, "state": "text", "flags": "jsonb", **_FETCH},
+    key=_KEY,
+    update=("state", *_FETCH),
+    when=_DECIDES,
+    unless="NOT EXISTS (SELECT 1 FROM action_subscriptions AS s"
+    " WHERE s.account = given.account AND s.action_subscription_id = given.action_subscription_id)",
 )
 
 
-async def apply(connection: Connection, dialect: Dialect, hints: Iterable[Hint]) -> None:
-    """Write what the hints say, wherever they are stronger than what the mirror holds."""
-    await _UPSERT.execute(connection, dialect, [_row(hint) for hint in fold(hints)])
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """How evidence is taken: which accounts have an API to be asked, and how much clocks may differ."""
+
+    accounts: frozenset[str] = frozenset()
+    clock_skew: timedelta = timedelta(seconds=5)
+
+    async def apply(self, connection: Connection, dialect: Dialect, effects: Iterable[Effect]) -> None:
+        """Write what deliveries say, wherever that is stronger than what the mirror holds, and note what they touch."""
+        given = list(effects)
+        hints = [one for one in given if isinstance(one, Hint)]
+        await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in fold(hints)])
+        touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts]
+        await mark(connection, dialect, touches, self.clock_skew)
+
+    async def sighted(self, connection: Connection, dialect: Dialect, sightings: Sequence[Sighting]) -> None:
+        """Write what a fetch found, one sighting a subscription, wherever it decides."""
+        rows = [self._sighted(one) for one in sorted(sightings, key=lambda one: (one.account, one.subject))]
+        await _SIGHTED.execute(connection, dialect, rows)
+
+    async def absent(self, connection: Connection, dialect: Dialect, absences: Sequence[Absence]) -> None:
+        """Write what a fetch did not find, wherever it decides; what was known of it stays."""
+        rows = [
+            {"account": one.account, "action_subscription_id": one.subject, "state": one.state.value, "flags": [], **self._fetch(one)}
+            for one in sorted(absences, key=lambda one: (one.account, one.subject))
+        ]
+        await _ABSENT.execute(connection, dialect, rows)
+
+    def _sighted(self, one: Sighting) -> dict[str, Any]:
+        return {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags, **self._fetch(one)}
+
+    def _fetch(self, one: Sighting | Absence) -> dict[str, Any]:
+        return {"fetched_at": one.began, "fetch_covers": one.began - self.clock_skew}
 
 
-def _row(hint: Hint) -> dict[str, Any]:
+def _hinted(hint: Hint) -> dict[str, Any]:
     return {
         "account": hint.account,
         **hint.fields,
@@ -50,4 +127,5 @@ def _row(hint: Hint) -> dict[str, Any]:
         "hint_deleted": hint.deleted,
         "hint_received_at": hint.received_at,
         "hint_fingerprint": hint.fingerprint,
+        "hint_last_at": hint.last_at or hint.received_at,
     }

@@ -1,7 +1,7 @@
 """A hint: what one webhook says about one action subscription, and which of two hints holds. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ class Hint:
     fingerprint: bytes
     fields: Mapping[str, Any] = field(hash=False)
     flags: list[str] = field(hash=False, default_factory=list)
+    #: When the last of all hints about it arrived, this one or a weaker one; None: this one.
+    last_at: datetime | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -30,10 +32,13 @@ class Hint:
 
 
 def fold(hints: Iterable[Hint]) -> list[Hint]:
-    """The strongest hint for each key, in key order, so that two writers lock rows in one order."""
+    """The strongest hint for each key, knowing when the last arrived, in key order, so that two writers lock rows in one order."""
     strongest: dict[tuple[str, str], Hint] = {}
+    last: dict[tuple[str, str], datetime] = {}
     for hint in hints:
         held = strongest.get(hint.key)
         if held is None or hint.strength > held.strength:
             strongest[hint.key] = hint
-    return [strongest[key] for key in sorted(strongest)]
+        arrived = hint.last_at or hint.received_at
+        last[hint.key] = max(last.get(hint.key, arrived), arrived)
+    return [replace(strongest[key], last_at=last[key]) for key in sorted(strongest)]

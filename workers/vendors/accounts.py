@@ -1,6 +1,7 @@
 """The configured accounts, each with its vendor's client."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -33,3 +34,30 @@ CLIENTS: Mapping[str, Callable[[Any, Callable[[], datetime]], Client]] = {
 def client(account: Account, now: Callable[[], datetime]) -> Client:
     """An account's client; it connects when it is first used."""
     return CLIENTS[account.vendor](account, now)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """An account by its name, with its client; work that is for one vendor asserts that the client is that vendor's."""
+
+    name: str
+    settings: Account
+    client: Client
+
+
+class OpenAccounts:
+    """The configured accounts with one client each, shared by everything in the process that asks their vendors."""
+
+    def __init__(self, accounts: Mapping[str, Account], now: Callable[[], datetime]) -> None:
+        self._open = {name: OpenAccount(name, account, client(account, now)) for name, account in accounts.items()}
+
+    def __getitem__(self, name: str) -> OpenAccount:
+        return self._open[name]
+
+    def __iter__(self) -> Iterator[OpenAccount]:
+        return iter(self._open.values())
+
+    async def close(self) -> None:
+        """Close every client's connections."""
+        for account in self:
+            await account.client.close()

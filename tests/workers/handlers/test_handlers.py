@@ -8,10 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.samples import SAMPLES, body
-from schemas.states import EXPLANATIONS, Reason
+from schemas.states import EXPLANATIONS, Reason, RefreshKind
 from schemas.vendors import VENDORS
 from tests.workers.made import CREATE, DELETE, created, deleted, delivery
 from workers.handlers import HANDLERS, Applied, Dead, Ignored, handle
+from workers.mirror.evidence import Touch
+from workers.mirror.hints import Hint
 
 
 def test_handlers_are_for_events_that_their_vendor_documents() -> None:
@@ -25,8 +27,11 @@ def test_a_create_and_a_delete_are_hints() -> None:
         outcome = handle(made)
 
         assert isinstance(outcome, Applied)
-        assert (outcome.event, outcome.hint.key, outcome.hint.deleted) == (made.event, ("hse", "s1"), gone)
-        assert (outcome.hint.received_at, outcome.hint.fingerprint.hex()) == (made.received_at, made.fingerprint)
+        hint, touch = outcome.effects
+        assert isinstance(hint, Hint)
+        assert (outcome.event, outcome.subject, hint.key, hint.deleted) == (made.event, "s1", ("hse", "s1"), gone)
+        assert (hint.received_at, hint.fingerprint.hex()) == (made.received_at, made.fingerprint)
+        assert touch == Touch("hse", RefreshKind.ACTION_SUBSCRIPTION, "s1", made.received_at, delivery=made.id)
 
 
 @pytest.mark.parametrize(("vendor", "event"), sorted(set(SAMPLES) - set(HANDLERS)))
@@ -93,7 +98,7 @@ def test_whatever_comes_there_is_an_outcome(body: bytes, event: str | None, vend
     outcome = handle(delivery(body, event, vendor=vendor))
 
     match outcome:
-        case Applied(hint=hint):
-            assert hint.fields["action_subscription_id"] == hint.subject != ""
+        case Applied(effects=(Hint() as hint, Touch() as touch)):
+            assert hint.fields["action_subscription_id"] == hint.subject == touch.subject == outcome.subject != ""
         case Ignored(reason=reason) | Dead(reason=reason):
             assert reason in EXPLANATIONS

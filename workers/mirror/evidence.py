@@ -1,0 +1,66 @@
+"""What deliveries and fetches say about the vendors' things, and what decides over what. Pure.
+
+Evidence carries the time it was observed: a webhook its arrival, a fetch its start. A webhook is a hint; a fetch that began more
+than `clock_skew` after the last hint decides. Being absent from an answer is a suspicion, and only `verdict` makes more of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from schemas.states import RefreshKind, SubscriptionState
+from workers.mirror.hints import Hint
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Something at a vendor has changed, and must be fetched to know what it is now."""
+
+    account: str
+    kind: RefreshKind
+    subject: str
+    at: datetime
+    scope: str = ""
+    #: The delivery that tells of it.
+    delivery: UUID | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What it is about."""
+        return self.account, self.kind.value, self.subject, self.scope
+
+
+#: What a delivery does to the mirror.
+Effect = Hint | Touch
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An action subscription as a fetch that began then found it: `fields` are those of `schemas.fourhse.SUBSCRIPTION_FIELDS`."""
+
+    account: str
+    subject: str
+    began: datetime
+    fields: Mapping[str, Any] = field(hash=False)
+    flags: list[str] = field(hash=False, default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """An action subscription that a fetch that began then did not find, and what that makes of it."""
+
+    account: str
+    subject: str
+    began: datetime
+    state: SubscriptionState
+
+
+def verdict(*, deletion_told: bool, office_visible: bool, accepted: bool = False) -> SubscriptionState:
+    """What to make of a subscription that the vendor shows neither by its id nor in an index with history.
+
+    It is deleted if a DELETE webhook told so, if another row of its office is still visible to the same login, or if a person
+    accepts it; otherwise the login may have lost its rights, and it is missing.
+    """
+    return SubscriptionState.DELETED if deletion_told or office_visible or accepted else SubscriptionState.MISSING
