@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import parse_qsl
 
 import structlog
@@ -59,6 +60,7 @@ class Hook:
     sources: Mapping[str, Source]
     keeper: Keeper
     recent: Recent
+    now: Callable[[], datetime] = now_utc
     in_flight: int = field(default=0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +93,7 @@ class Hook:
         body = await self._body(headers.get("content-length"), source.max_body, receive)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)) if scope["query_string"] else {}
         peer = scope["client"][0] if scope["client"] else None
-        delivery = accept(source, self.settings.trusted_proxies, Request(event, headers, query, peer, body), now_utc())
+        delivery = accept(source, self.settings.trusted_proxies, Request(event, headers, query, peer, body), self.now())
         try:
             await self.keeper.keep(Spooled(source.vendor, source.name, encode(delivery)))
         except SpoolFull:
@@ -111,7 +113,7 @@ class Hook:
             raise SlowBody from None
 
     def _refused(self, refusal: Refusal, source: Source | None, event: str | None) -> Response:
-        self.recent.add(now_utc(), source.name if source else UNKNOWN, printable(event) if event else None, refusal.status)
+        self.recent.add(self.now(), source.name if source else UNKNOWN, printable(event) if event else None, refusal.status)
         return problem(refusal)
 
 

@@ -34,7 +34,7 @@ class Request:
 def accept(source: Source, proxies: tuple[Network, ...], request: Request, now: datetime) -> Delivery:
     """Turn an authentic request into a Delivery; raises the first Refusal that holds.
 
-    The body is not parsed: what is authentic is kept, and sorted out behind the queue.
+    The body is not parsed, but where a scheme is for some events only: what is authentic is kept, and sorted out behind the queue.
     """
     if len(request.body) > source.max_body:
         raise BodyTooLarge
@@ -42,7 +42,7 @@ def accept(source: Source, proxies: tuple[Network, ...], request: Request, now: 
         raise EncodedBody
     if source.networks and not _inside(sender(request, proxies), source.networks):
         raise SenderNotAllowed
-    if not verified(source.verify, Evidence(request.headers, request.query, request.body), now):
+    if not verified(source.verify, Evidence(request.headers, request.query, request.body, source.event_field), now):
         raise NotVerified
     event = _event(source, request)
     return Delivery(

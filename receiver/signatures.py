@@ -13,16 +13,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import jiter
+
 from schemas.verification import Basic, Encoding, Hmac, Sha256Concat, StandardWebhooks, Token, Unverified, Verification
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a sender proves itself with: lower-case headers, the last value of each query parameter, the raw body."""
+    """What a sender proves itself with: lower-case headers, the last value of each query parameter, the raw body.
+
+    `event_field` is the field of a JSON body that names its event, where the vendor has one.
+    """
 
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
+    event_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +48,28 @@ class Scheme:
 
 
 def verified(schemes: Iterable[Verification], evidence: Evidence, now: datetime) -> bool:
-    """Tell whether any secret of any scheme vouches for the request."""
-    return any(SCHEMES[settings.scheme].verify(settings, secret, evidence, now) for settings in schemes for secret in _secrets(settings))
+    """Tell whether any secret of any scheme vouches for the request, and the scheme is for what the body says it is."""
+    return any(
+        SCHEMES[settings.scheme].verify(settings, secret, evidence, now) and _covers(settings, evidence)
+        for settings in schemes
+        for secret in _secrets(settings)
+    )
 
 
 def sign(settings: Verification, body: bytes, message_id: str, now: datetime) -> Proof:
     """Make what a sender adds under the first secret of a scheme; `message_id` names the message where the scheme has one."""
     return SCHEMES[settings.scheme].sign(settings, _secrets(settings)[0], body, message_id, now)
+
+
+def _covers(settings: Verification, evidence: Evidence) -> bool:
+    """Whether the scheme is for every event, or for the one that the body names: read as strictly as the workers read it."""
+    if isinstance(settings, Unverified) or not settings.events:
+        return True
+    try:
+        body = jiter.from_json(evidence.body, catch_duplicate_keys=True, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and body.get(evidence.event_field) in settings.events
 
 
 def _secrets(settings: Verification) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.settings import Network, Settings, SourceSettings
+from schemas.vendors import VENDORS
 from schemas.verification import Unverified, Verification
 
 #: Request headers worth keeping with a delivery. None of them proves anything, so none of them is a secret.
@@ -22,6 +23,8 @@ class Source:
     verify: tuple[Verification, ...]
     max_body: int
     networks: tuple[Network, ...]
+    #: The field of a JSON body that names the event; None where bodies name none.
+    event_field: str | None
     event_header: str | None
     event_query: str | None
     kept_headers: tuple[str, ...]
@@ -46,6 +49,7 @@ def _source(name: str, settings: SourceSettings, max_body: int) -> Source:
         verify=settings.verify,
         max_body=settings.max_body or max_body,
         networks=settings.networks,
+        event_field=VENDORS[settings.vendor].event_field,
         event_header=settings.event_header.lower() if settings.event_header else None,
         event_query=settings.event_query,
         kept_headers=tuple(header for header in wanted if header not in _secret_headers(settings)),

@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from schemas.fourhse import SUBSCRIPTION_FIELDS
+from schemas.templates import checked
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -33,6 +46,17 @@ def _duration(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 #: How often something runs by itself; "off" for never.
 Every = Annotated[timedelta | None, BeforeValidator(lambda value: None if value == "off" else _duration(value))]
+
+
+def _learner(template: str) -> str:
+    if "{" not in checked(template, set(SUBSCRIPTION_FIELDS) - _STRUCTURED):
+        raise ValueError("must name a field, or everybody would be the same learner")
+    return template
+
+
+_STRUCTURED = {"data", "certificate_action_approvals", "manager", "assignee", "watcher"}
+#: Who a person or office is in the account, by fields of the subscription; `muster identities import` stands above it.
+Learner = Annotated[str, AfterValidator(_learner)]
 
 
 class Limits(_Section):
@@ -97,6 +121,7 @@ class FourhseAccount(_Account):
     vendor: Literal["4hse"]
     base_url: AnyHttpUrl = AnyHttpUrl("https://service.4hse.com")
     time_zone: str = "Europe/Rome"
+    boundary: Annotated[Literal[-1, 0, 1], Field(description="Days by which EXPIRING begins later than date_expire - expire_interval.")] = 0
     login: Login | None = None
     access_token_file: Path | None = None
     page_size: Annotated[int, Field(ge=1, le=1000, description="4HSE's own tools ask for 100 at most.")] = 100
@@ -150,6 +175,7 @@ class AnewspringAccount(_Account):
         Mapping[str, str], Field(description="Sent with every subscribe and subscribeGroups, as /apidocs names it.")
     ] = {}
     webhooks: WebhookPaths = WebhookPaths()
+    learner: Learner | None = "{subscriber_code}"
     quiet_after: Duration | None = None
 
 
@@ -194,6 +220,7 @@ class IspringAccount(_Account):
     token_path: str = "/api/v3/token"  # noqa: S105 - a path
     locale: str | None = None
     early: Positive = 60.0
+    learner: Learner | None = None
     quiet_after: Duration | None = None
     polls: IspringPolls = IspringPolls()
 
@@ -224,6 +251,7 @@ class KareAccount(_Account):
     token_file: Path
     session_token_file: Path
     paging: Paging = Paging()
+    learner: Learner | None = None
     quiet_after: Duration | None = None
     polls: KarePolls = KarePolls()
 

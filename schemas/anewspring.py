@@ -8,6 +8,7 @@ unique in its template only: results are keyed by external ids.
 import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, RootModel
 from pydantic.alias_generators import to_camel
@@ -73,6 +74,11 @@ Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Fraction = Annotated[FiniteFloat | None, BeforeValidator(_nothing)]
 #: An external id; aNewSpring leaves it empty where nobody gave one.
 ExternalId = Annotated[str | None, BeforeValidator(_nothing)]
+
+
+def address(*ids: str) -> str:
+    """External ids as one text, and as the API's paths hold them: whatever is in them, they can be told apart."""
+    return "/".join(quote(one, safe="") for one in ids)
 
 
 class _Part(BaseModel):

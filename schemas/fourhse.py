@@ -30,12 +30,14 @@ def lenient_date(value: Any) -> date | None:
         return None
 
 
-def _lenient_flag(value: Any) -> Any:
+def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
 LenientDate = Annotated[date | None, BeforeValidator(lenient_date)]
-LenientFlag = Annotated[bool | None, BeforeValidator(_lenient_flag)]
+LenientFlag = Annotated[bool | None, BeforeValidator(_none_if_empty)]
+LenientInteger = Annotated[int | None, BeforeValidator(_none_if_empty)]
+OptionalIdentifier = Annotated[Identifier | None, BeforeValidator(_none_if_empty)]
 
 
 class DeletedSubscription(BaseModel):
@@ -85,6 +87,33 @@ class CreatedSubscription(DeletedSubscription):
     tenant_id: Identifier
 
 
+class PersonBody(BaseModel):
+    """What is needed of a PERSON webhook's body."""
+
+    model_config = DeletedSubscription.model_config
+
+    person_id: Identifier
+
+
+class CertificateBody(BaseModel):
+    """What is needed of a CERTIFICATE webhook's body."""
+
+    model_config = DeletedSubscription.model_config
+
+    certificate_id: Identifier
+    #: Whose it is.
+    resource_id: Identifier | None = None
+
+
+class CertificateActionBody(BaseModel):
+    """What is needed of a CERTIFICATE_ACTION webhook's body."""
+
+    model_config = DeletedSubscription.model_config
+
+    certificate_id: Identifier
+    action_id: Identifier | None = None
+
+
 _DATES = ("certificate_date_release", "certificate_date_expire", "last_session_date")
 
 #: The fields that a mirrored subscription has, in the document's order.
@@ -103,3 +132,55 @@ def oddities(subscription: DeletedSubscription, body: Mapping[str, Any]) -> list
     if not fits(subscription.action_type, subscription.subscriber_type):
         flags.append("subscriber_type_does_not_fit_action_type")
     return flags
+
+
+class _Polled(BaseModel):
+    """A row of an index of what no webhook tells of."""
+
+    model_config = DeletedSubscription.model_config
+
+
+class Action(_Polled):
+    """A preventive action; `expire_interval`: how many days before its expiry a certificate is EXPIRING."""
+
+    action_id: Identifier
+    action_type: Text | None = None
+    code: Text | None = None
+    name: Text | None = None
+    validity: LenientInteger = None
+    validity_unit: Text | None = None
+    expire_interval: LenientInteger = None
+    subtenant_id: OptionalIdentifier = None
+    tenant_id: OptionalIdentifier = None
+
+
+class ActionSession(_Polled):
+    """A planned session of an action, whose validity stands above the action's."""
+
+    action_session_id: Identifier
+    action_id: OptionalIdentifier = None
+    name: Text | None = None
+    date_begin: LenientDate = None
+    date_end: LenientDate = None
+    validity: LenientInteger = None
+    validity_unit: Text | None = None
+    subtenant_id: OptionalIdentifier = None
+    tenant_id: OptionalIdentifier = None
+
+
+class SessionSubscription(_Polled):
+    """An ActionSessionSubscription; `done`: -1 pending, 0 failed, 1 passed."""
+
+    action_session_subscription_id: Identifier
+    action_session_id: OptionalIdentifier = None
+    action_subscription_id: OptionalIdentifier = None
+    done: LenientInteger = None
+    warning: LenientInteger = None
+    certificate_id: OptionalIdentifier = None
+    date_begin: LenientDate = None
+    date_expire: LenientDate = None
+    validity: LenientInteger = None
+    validity_unit: Text | None = None
+    session_date_begin: LenientDate = None
+    subtenant_id: OptionalIdentifier = None
+    tenant_id: OptionalIdentifier = None

@@ -3,7 +3,8 @@
 Times are local and day-first without a zone: they are read by the account's `dates`, which comes as the validation's context.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -49,6 +50,27 @@ def _moment(value: Any, info: ValidationInfo) -> Any:
         raise ValueError(f"not a time of the form {dates.format}") from None
 
 
+#: Seconds and thousandths, millionths and billionths of them; and between which years a number of one of them lies.
+_A_SECOND = (1, 10**3, 10**6, 10**9)
+_FROM, _UNTIL = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2000, 2100))
+
+
+def unix_time(value: Any) -> datetime | None:
+    """A time since 1970 as a number or its digits, whose size tells its unit: the four lie apart; None from nothing."""
+    if value in (None, ""):
+        return None
+    number = Fraction(value) if isinstance(value, float) else int(value) if _is_whole(value) else 0
+    for many in _A_SECOND:
+        if _FROM * many <= number < _UNTIL * many:
+            return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=number * 10**6 // many)
+    raise ValueError("not a time between 2000 and 2100 in s, ms, µs or ns")
+
+
+def _is_whole(value: Any) -> bool:
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20
+    return digits or (isinstance(value, int) and not isinstance(value, bool))
+
+
 LocalTime = Annotated[AwareDatetime, BeforeValidator(_moment)]
 OptionalLocalTime = Annotated[AwareDatetime | None, BeforeValidator(_moment)]
 Identifier = Annotated[str, Field(min_length=1, max_length=255)]
@@ -83,6 +105,14 @@ class Observation(_Part):
 
 class Observations(RootModel[tuple[Observation, ...]]):
     """job-training/sessions/result/list: everything at once, no pages."""
+
+
+class Completion(_Part):
+    """A payload of COURSE_COMPLETED_SUCCESSFULLY; third parties give the date in nanoseconds, iSpring says nothing of its unit."""
+
+    learner_id: Identifier
+    course_id: Identifier
+    completed_at: Annotated[datetime | None, BeforeValidator(unix_time), Field(alias="completionDate")] = None
 
 
 class Filter(_Part):

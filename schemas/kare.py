@@ -88,6 +88,10 @@ def _either(*names: str | AliasPath) -> Any:
     return Field(validation_alias=AliasChoices(*names))
 
 
+def _ids(value: Any) -> Any:
+    return [one.get("id") if isinstance(one, dict) else one for one in value] if isinstance(value, list) else value or ()
+
+
 class Intervention(_Part):
     """A training exercise; what `status` and `type` count is not published."""
 
@@ -103,6 +107,8 @@ class Intervention(_Part):
     actual_start: AwareDatetime | None = None
     actual_end: AwareDatetime | None = None
     rule_id: Annotated[int | None, _either("ruleId", AliasPath("rule", "id"))] = None
+    #: How an answer names them is not published: as the update does, or as a list of sites.
+    site_ids: Annotated[tuple[int, ...], BeforeValidator(_ids), _either("siteIds", "sites")] = ()
     routine_id: Annotated[int | None, _either("routineId", AliasPath("routine", "id"))] = None
     organization_id: int | None = None
     assigned_company_contact_id: int | None = None
@@ -135,6 +141,8 @@ class Attendance(_Part):
     intervention_id: Annotated[int, _either("interventionId", AliasPath("intervention", "id"))]
     status: Annotated[str | None, Field(alias="attendanceStatus")] = None
     user: Annotated[Attendee | None, _either("user", "profile")] = None
+    #: When the exercise ended that it is about.
+    ended_at: Annotated[AwareDatetime | None, Field(validation_alias=AliasPath("intervention", "actualEnd"))] = None
     updated_at: AwareDatetime | None = None
     created_at: AwareDatetime | None = None
 

@@ -5,8 +5,10 @@ never sees the database's URL, a worker never a webhook secret, and neither open
 """
 
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pydantic_settings import EnvSettingsSource
 
 from schemas.accounts import CREDENTIAL_FILES
 from schemas.mistakes import Mistake, SettingsError, mistakes_in, without_consequences
+from schemas.rules import faults
 from schemas.settings import Settings
 
 CONFIG_VARIABLE = "MUSTER_CONFIG"
@@ -35,7 +38,7 @@ class Role(StrEnum):
 _SHARED_KEYS = {"broker", "broker_file", "data_dir", "local", "log"}
 _ROLE_KEYS = {
     Role.RECEIVER: _SHARED_KEYS | {"receiver", "sources"},
-    Role.WORKER: _SHARED_KEYS | {"accounts", "database", "database_file", "worker"},
+    Role.WORKER: _SHARED_KEYS | {"accounts", "database", "database_file", "rules", "worker"},
 }
 _ALL_KEYS = frozenset().union(*_ROLE_KEYS.values())
 
@@ -59,7 +62,8 @@ def load(given: Path | None = None, role: Role = Role.ALL, environ: Mapping[str,
     """
     path = config_path(given, environ)
     named = given is not None or bool(environ.get(CONFIG_VARIABLE))
-    file, variables = _read_file(path, named=named), _read_environment(environ)
+    text = _read_file(path, named=named)
+    file, variables = _parsed(path, text), _read_environment(environ)
     mistakes = [_unknown_key(key) for key in file if key not in _ALL_KEYS]
     mistakes += [_unknown_key(f"{_PREFIX}{key.upper()}") for key in variables if key not in _ALL_KEYS]
     raw = _merged(file, variables)
@@ -70,22 +74,65 @@ def load(given: Path | None = None, role: Role = Role.ALL, environ: Mapping[str,
     mistakes += _bad_source_names(part)
     try:
         settings = Settings.model_validate(part)
+        found = [Mistake(f"rules.{number}.{key}", *told) for number, key, *told in faults(settings.rules, settings.accounts)]
     except ValidationError as error:
-        mistakes += mistakes_in(error, part)
+        found = mistakes_in(error, part)
+    mistakes += _with_rules_named(found, part.get("rules"), _rule_lines(text) if raw.get("rules") == file.get("rules") else ())
     if mistakes:
         raise SettingsError(without_consequences(mistakes))
     return settings
 
 
-def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
+def _read_file(path: Path, *, named: bool) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if not named:
-            return {}
+            return ""
         raise SettingsError([Mistake(str(path), "there is no such file", f"Write one with `muster init --config {path}`")]) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError([Mistake(str(path), f"it cannot be read: {error}", "Mend the file; it is TOML (https://toml.io)")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([_unreadable(path, error)]) from None
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([_unreadable(path, error)]) from None
+
+
+def _unreadable(path: Path, error: Exception) -> Mistake:
+    return Mistake(str(path), f"it cannot be read: {error}", "Mend the file; it is TOML (https://toml.io)")
+
+
+def _rule_lines(text: str) -> list[int]:
+    """The line of each rule's header."""
+    return [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*[\"']?rules[\"']?\s*\]\]", line)]
+
+
+def _with_rules_named(found: Iterable[Mistake], rules: Any, lines: Sequence[int]) -> Iterator[Mistake]:
+    """Mistakes in rules by the rule's name and line, as a person finds it; a list written in one piece has no lines."""
+    for mistake in found:
+        section, _, rest = mistake.path.partition(".")
+        number, _, key = rest.partition(".")
+        if section != "rules" or not number.isdigit():
+            yield mistake
+            continue
+        rule = rules[int(number)]
+        name = rule.get("name", number) if isinstance(rule, dict) else number
+        yield replace(mistake, path=".".join(filter(None, (section, str(name), key))) + _at(int(number), rules, lines))
+
+
+def _at(number: int, rules: Sequence[Any], lines: Sequence[int]) -> str:
+    return f" (line {lines[number]})" if len(lines) == len(rules) else ""
+
+
+def rule_places(given: Path | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Where each rule of settings that load stands, as mistakes name it."""
+    path = config_path(given, environ)
+    text = _read_file(path, named=False)
+    rules, lines = _parsed(path, text).get("rules", []), _rule_lines(text)
+    return {rule["name"]: f"rules.{rule['name']}{_at(number, rules, lines)}" for number, rule in enumerate(rules)}
 
 
 class _Environment(EnvSettingsSource):

@@ -32,11 +32,46 @@ SUBSCRIPTION_IN_FULL = SUBSCRIPTION | {
     "parent_active": True,
 }
 
+#: 4HSE's other webhooks: it prints no bodies of theirs, but a body is the bare resource; these are of the same person and action.
+PERSON = {
+    "person_id": SUBSCRIPTION["subscriber_id"],
+    "first_name": "John",
+    "last_name": "Smith",
+    "birth_date": "1980-02-29",
+    "code": "JS001",
+    "project_id": SUBSCRIPTION["tenant_id"],
+}
+CERTIFICATE = {
+    "certificate_id": "f6a7b8c9-d0e1-2f3a-4b5c-6d7e8f9a0b1c",
+    "action_type": "TRAINING",
+    "name": "Fire Safety Training Medium Risk",
+    "date_release": "2020-01-15",
+    "date_expire": "2025-01-15",
+    "resource_id": SUBSCRIPTION["subscriber_id"],
+    "tenant_id": SUBSCRIPTION["tenant_id"],
+}
+CERTIFICATE_ACTION = {
+    "certificate_action_id": "a7b8c9d0-e1f2-4a3b-8c5d-6e7f8a9b0c1d",
+    "certificate_id": CERTIFICATE["certificate_id"],
+    "action_id": SUBSCRIPTION["action_id"],
+    "tenant_id": SUBSCRIPTION["tenant_id"],
+}
+_FOURHSE = {"PERSON": PERSON, "CERTIFICATE": CERTIFICATE, "CERTIFICATE_ACTION": CERTIFICATE_ACTION}
+
 #: aNewSpring publishes no webhook body; `event` and `created` are documented, the rest has the shape of getResults.
 COURSE_COMPLETED = {
     "event": "course_completed",
     "created": "2020-02-13T16:23:55Z",
     "course": {"id": "EXAMPLECOURSE-0001", "completed": True, "completeDateTime": "2020-02-13T16:23:55Z", "grade": "67%"},
+    "learner": {"id": "JS001"},
+}
+
+#: The same of an activity.
+ACTIVITY_COMPLETED = {
+    "event": "activity_completed",
+    "created": "2020-02-13T16:23:55Z",
+    "activity": {"id": "EXAMPLEEXAM-0001", "type": "Assessment", "completed": True, "passed": True, "score": "67%"},
+    "course": {"id": "EXAMPLECOURSE-0001"},
     "learner": {"id": "JS001"},
 }
 
@@ -56,7 +91,9 @@ _ISPRING: Mapping[str, list[Any]] = {
 SAMPLES: Mapping[tuple[str, str], Any] = {
     ("4hse", "ACTION_SUBSCRIPTION::CREATE"): SUBSCRIPTION,
     ("4hse", "ACTION_SUBSCRIPTION::DELETE"): SUBSCRIPTION,
+    **{("4hse", f"{noun}::{verb}"): body for noun, body in _FOURHSE.items() for verb in ("CREATE", "UPDATE", "DELETE")},
     ("anewspring", "course_completed"): COURSE_COMPLETED,
+    ("anewspring", "activity_completed"): ACTIVITY_COMPLETED,
     **{("ispring", event): {"type": event, "payloads": payloads} for event, payloads in _ISPRING.items()},
 }
 

@@ -2,12 +2,13 @@
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from schemas.accounts import Account
+from schemas.rules import Rule
 from schemas.vendors import VENDORS
 from schemas.verification import Verification
 
@@ -81,6 +82,12 @@ class SourceSettings(_Section):
             raise ValueError(f"no such vendor; take one of {', '.join(VENDORS)}")
         return vendor
 
+    @model_validator(mode="after")
+    def _events_that_bodies_name(self) -> Self:
+        if VENDORS[self.vendor].event_field is None and any(getattr(scheme, "events", ()) for scheme in self.verify):
+            raise ValueError(f"no body of {self.vendor} names its event: remove `events` from verify")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, raw: Any) -> Any:
@@ -105,6 +112,7 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
     sources: Annotated[dict[str, SourceSettings], Field(default_factory=dict)]
     accounts: Annotated[dict[str, Account], Field(default_factory=dict)]
+    rules: tuple[Rule, ...] = ()
 
     @field_validator("database")
     @classmethod

@@ -62,11 +62,47 @@ class SubscriptionState(StrEnum):
     DELETED = "deleted"
 
 
+class Status(StrEnum):
+    """How a compliance schedule entry stands, in 4HSE's words."""
+
+    #: There is no certificate.
+    NEW = "NEW"
+    VALID = "VALID"
+    EXPIRING = "EXPIRING"
+    EXPIRED = "EXPIRED"
+
+
+class DriftKind(StrEnum):
+    """How mirror and vendor disagreed about a subscription."""
+
+    #: The vendor shows it, the mirror did not.
+    MISSING = "missing"
+    #: The mirror showed it, the vendor does not.
+    EXTRA = "extra"
+    #: Both show it, and not alike.
+    DIFFERENT = "different"
+    #: The vendor shows another status than follows from the dates it shows.
+    STATUS = "status"
+
+
+class RunState(StrEnum):
+    """How a run of reconcile stands."""
+
+    RUNNING = "running"
+    #: The vendor failed it; the next run takes it up where it ended.
+    FAILED = "failed"
+    #: So much was not found at the vendor that a person has to accept it.
+    HELD = "held"
+    DONE = "done"
+
+
 class RefreshKind(StrEnum):
     """What is fetched from a vendor because something touched it."""
 
     #: 4HSE; subject: its id.
     ACTION_SUBSCRIPTION = "action-subscription"
+    #: 4HSE, all subscriptions of an office, for many of them are touched; subject: the office's id.
+    OFFICE = "office"
     #: 4HSE, all subscriptions of a subscriber; subject: the subscriber's id; scope: an action's id, or nothing.
     SUBSCRIBER = "subscriber"
     #: 4HSE, what a certificate touches; subject: the certificate's id; scope: an action's id, or nothing.
@@ -75,3 +111,79 @@ class RefreshKind(StrEnum):
     COURSE_RESULT = "course-result"
     #: iSpring, a subscriber's address to be confirmed; subject: the code that was delivered.
     CONFIRMATION = "confirmation"
+
+
+class SubscriberState(StrEnum):
+    """Where a webhook subscriber of iSpring's stands that muster made."""
+
+    #: It is being registered, or is, and no code was asked for yet.
+    REGISTERED = "registered"
+    #: A code was asked for and has not come yet, or only one that iSpring refused.
+    CODE_REQUESTED = "code_requested"
+    #: A code has come, and a worker gives it back.
+    CONFIRMING = "confirming"
+    CONFIRMED = "confirmed"
+    #: Was confirmed once: after a day of failures iSpring sends nothing more, and what it had queued is lost.
+    UNCONFIRMED = "unconfirmed"
+    #: iSpring knows no such subscriber any more.
+    GONE = "gone"
+
+
+class TargetKind(StrEnum):
+    """What a rule leads to."""
+
+    COURSE = "course"
+    SESSION = "session"
+    OBSERVATION = "observation"
+    EXERCISE = "exercise"
+
+
+class NeedState(StrEnum):
+    """Where one rule's demand for one subscription in one cycle stands."""
+
+    #: It will lead to an enrollment.
+    PLANNED = "planned"
+    #: A person has to say yes: the guard, an approval.
+    HELD = "held"
+    #: Nobody knows who this is in the target's account.
+    UNMATCHED = "unmatched"
+    #: The learner has a seat.
+    ENROLLED = "enrolled"
+    #: There is nothing to enroll in; an observation is awaited.
+    AWAITING = "awaiting"
+    #: Its due time has passed.
+    OVERDUE = "overdue"
+    #: The seat has expired at the vendor.
+    LAPSED = "lapsed"
+    #: All its targets are passed.
+    PASSED = "passed"
+    #: A target was failed; tried again after the rule's wait, as often as the rule says.
+    FAILED = "failed"
+    #: The outcome stands in 4HSE.
+    RECORDED = "recorded"
+    #: 4HSE shows the subscription as valid.
+    VALID = "valid"
+    #: It is not needed any more, and what was done for it is undone as the rule says.
+    UNDONE = "undone"
+    #: Given up, in the vendor's words.
+    DEAD = "dead"
+
+
+class EnrollmentState(StrEnum):
+    """Where a learner's seat in a target stands."""
+
+    PLANNED = "planned"
+    #: The vendor was asked, and what it did is not known yet.
+    REQUESTED = "requested"
+    ENROLLED = "enrolled"
+    #: Completed, failed or lapsed: over, and the next is another round.
+    CLOSED = "closed"
+    UNDONE = "undone"
+    DEAD = "dead"
+
+
+class EnrollmentWish(StrEnum):
+    """What is to be done at the vendor for an enrollment."""
+
+    ENROLL = "enroll"
+    UNDO = "undo"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 DELIVERIES = "muster.deliveries"
 #: Where the broker puts what it gave up on; workers unpack it into the log.
 DEAD = "muster.dead"
+#: Where internal teams bind queues of their own to hear of events: `subscription.#`, `result.course.v1` (`schemas/events.py`).
+EVENTS = "muster.events"
 
 #: How often a quorum queue hands a message out before it is dead-lettered. Muster itself gives up on a delivery that kills
 #: its worker after 5 attempts, so this only has to be larger than any run of restarts that is nobody's fault.
@@ -31,7 +33,7 @@ class Queue:
     arguments: Mapping[str, str | int] = field(default_factory=dict)
 
 
-EXCHANGES = (Exchange(DELIVERIES, "topic"), Exchange(DEAD, "fanout"))
+EXCHANGES = (Exchange(DELIVERIES, "topic"), Exchange(DEAD, "fanout"), Exchange(EVENTS, "topic"))
 
 QUEUES = (
     # Nothing stands behind it: a limit, which RabbitMQ 4 sets to 20 by itself, would be a loss.

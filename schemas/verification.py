@@ -19,6 +19,8 @@ class _SecretScheme(_Scheme):
     """A scheme with shared secrets: any of them passes, so that one can be rotated while both are known."""
 
     secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
+    #: Only bodies that name one of these events are let in; none named: every body.
+    events: tuple[Name, ...] = ()
 
     @field_validator("secrets")
     @classmethod

@@ -27,9 +27,9 @@ class Upsert:
     table: str
     columns: Mapping[str, str]
     key: tuple[str, ...]
-    #: The columns that an update changes, or each with the SQL of its value.
-    update: tuple[str, ...] | Mapping[str, str]
-    when: str
+    #: The columns that an update changes, or each with the SQL of its value; none: what is there already stays as it is.
+    update: tuple[str, ...] | Mapping[str, str] = ()
+    when: str = "TRUE"
     unless: str | None = None
 
     async def execute(self, connection: Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
@@ -61,7 +61,8 @@ class Upsert:
     def _conflict(self) -> str:
         values = self.update if isinstance(self.update, Mapping) else {name: f"new.{name}" for name in self.update}
         updates = ", ".join(f"{name} = {value}" for name, value in values.items())
-        return re.sub(r"\bnew\.", "excluded.", f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {updates} WHERE {self.when}")
+        action = f"UPDATE SET {updates} WHERE {self.when}" if updates else "NOTHING"
+        return re.sub(r"\bnew\.", "excluded.", f"ON CONFLICT ({', '.join(self.key)}) DO {action}")
 
 
 def _same(value: Any) -> Any:

@@ -33,6 +33,8 @@ MODELS = (
     "workers.schedules",
     "workers.freshness",
     "workers.subscribers",
+    "workers.followups.tables",
+    "workers.outbox",
     "workers.migrations",
 )
 

@@ -162,6 +162,18 @@ async def first_with_same_content(connection: Connection, dialect: Dialect, deli
     return {(row["account"], bytes(row["fingerprint"]).hex()): _uuid(row["id"]) for row in rows}
 
 
+async def disown(connection: Connection, dialect: Dialect, account: str, subject: str, since: datetime, until: datetime) -> None:
+    """The vendor knows nothing of the subject that applied deliveries of that time are about, or of what is below it: they are ignored."""
+    values = [DeliveryState.IGNORED, Reason.UNKNOWN_SUBJECT, now_utc(), account, f"{subject}/", DeliveryState.APPLIED, since, until]
+    if dialect == "sqlite":
+        values = [one.isoformat(" ", "microseconds") if isinstance(one, datetime) else one for one in values]
+    query = (
+        "UPDATE deliveries SET state = $1, reason = $2, state_at = $3 WHERE account = $4"
+        " AND substr(subject || '/', 1, length($5)) = $5 AND state = $6 AND received_at BETWEEN $7 AND $8"
+    )
+    await connection.execute_query(query if dialect == "postgres" else query.replace("$", "?"), values)
+
+
 async def begin_attempt(database: Database, delivery: Delivery) -> int | None:
     """Commit that an attempt at this delivery begins, before it does; its number, or None if it was applied before."""
     async with database.transaction() as connection:

@@ -4,9 +4,12 @@ A touch says that something at a vendor has changed; what that something is now,
 `workers/refresher.py` does the fetching.
 """
 
+import json
+import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +20,7 @@ from schemas.states import RefreshKind
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
 from workers.mirror.evidence import Touch
+from workers.vendors.errors import Refused, Throttled, Unavailable, VendorError
 
 
 class Refresh(Model):
@@ -34,6 +38,7 @@ class Refresh(Model):
     marked_at = fields.DatetimeField()
     #: When to fetch; while somebody does, when their lease ends.
     due_at = fields.DatetimeField()
+    #: Tries that failed. What was tried before is tried alone.
     attempts = fields.IntField()
     error = fields.TextField(null=True)
     #: The delivery that touched it last, to be told when the vendor knows no such thing.
@@ -58,15 +63,13 @@ _COLUMNS: Mapping[str, str] = {
     "delivery": "uuid",
 }
 
-_LATER = "CASE WHEN new.marked_at > old.marked_at THEN new.{0} ELSE old.{0} END"
-
-#: A touch moves no due time: what waits stays in its place, and what is being fetched is fetched again, for its mark is newer then.
+#: What is dirty already keeps its place, and what is being fetched is fetched again, for its mark is newer then.
 #: A subscription whose fetch decided over the hint already is not touched by it.
 _MARK = Upsert(
     "refreshes",
     _COLUMNS,
     key=("account", "kind", "subject", "scope"),
-    update={name: _LATER.format(name) for name in ("marked_at", "delivery")},
+    update=("marked_at", "delivery"),
     when="new.marked_at > old.marked_at",
     unless=f"given.kind = '{RefreshKind.ACTION_SUBSCRIPTION}' AND EXISTS (SELECT 1 FROM action_subscriptions AS s"
     " WHERE s.account = given.account AND s.action_subscription_id = given.subject AND s.fetch_covers > given.marked_at)",
@@ -83,6 +86,11 @@ async def mark(connection: Connection, dialect: Dialect, touches: Iterable[Touch
     await _MARK.execute(connection, dialect, [_row(last[key], clock_skew) for key in sorted(last)])
 
 
+def decidable(touched: datetime, clock_skew: timedelta) -> datetime:
+    """The first moment from which a fetch decides over a touch."""
+    return touched + clock_skew + timedelta(milliseconds=1)
+
+
 def _row(touch: Touch, clock_skew: timedelta) -> dict[str, Any]:
     return {
         "account": touch.account,
@@ -91,11 +99,15 @@ def _row(touch: Touch, clock_skew: timedelta) -> dict[str, Any]:
         "scope": touch.scope,
         "since": touch.at,
         "marked_at": touch.at,
-        "due_at": touch.at + clock_skew + timedelta(milliseconds=1),
+        "due_at": decidable(touch.at, clock_skew),
         "attempts": 0,
         "error": None,
         "delivery": touch.delivery,
     }
+
+
+#: How long a claim holds: far longer than asking for what is claimed takes.
+LEASE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,46 +125,90 @@ class Claim:
     delivery: UUID | None
 
 
-_RETURNED = "id, account, kind, subject, scope, since, marked_at, attempts, delivery"
+#: Rows that two writers may meet at are locked in the order in which `mark` writes them.
+_IN_ORDER = 'ORDER BY account, kind, subject COLLATE "C", scope COLLATE "C" FOR UPDATE'
+
+_CLAIM = """
+    WITH due AS (
+        SELECT id FROM refreshes WHERE account = $1 AND kind = any($2) AND due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE refreshes SET due_at = $5 WHERE id IN (SELECT id FROM due)
+    RETURNING id, account, kind, subject, scope, since, marked_at, attempts, delivery"""
 
 
 async def claim(database: Database, account: str, kinds: Sequence[RefreshKind], now: datetime, lease: timedelta, limit: int) -> list[Claim]:
     """Take what is due, the longest due first, at most `limit`; others leave it alone until `now + lease`."""
-    postgres = database.dialect == "postgres"
-    kinds_in = "kind = ANY($2::text[])" if postgres else f"kind IN ({', '.join('?' * len(kinds))})"
-    account_is, due, at, many = ("$1", "$3", "$4", "$5") if postgres else ("?", "?", "?", "?")
-    skip = "FOR UPDATE SKIP LOCKED" if postgres else ""
-    chosen = f"SELECT id FROM refreshes WHERE account = {account_is} AND {kinds_in} AND due_at <= {due} ORDER BY due_at LIMIT {many} {skip}"
-    if postgres:
-        values: list[Any] = [account, [kind.value for kind in kinds], now, now + lease, limit]
-        query = f"UPDATE refreshes SET due_at = {at} WHERE id IN ({chosen}) RETURNING {_RETURNED}"
-    else:
-        values = [_text(now + lease), account, *(kind.value for kind in kinds), _text(now), limit]
-        query = f"UPDATE refreshes SET due_at = ? WHERE id IN ({chosen}) RETURNING {_RETURNED}"
     async with database.transaction() as connection:
-        rows = await connection.execute_query_dict(query, values)
+        rows = await run(connection, database.dialect, _CLAIM, account, [kind.value for kind in kinds], now, limit, now + lease)
     return sorted((_claim(row) for row in rows), key=lambda one: (one.marked_at, one.id))
+
+
+_ANSWERED = f"""
+    WITH answered AS (SELECT id FROM refreshes WHERE id = any($1) AND marked_at < $2 {_IN_ORDER})
+    DELETE FROM refreshes WHERE id IN (SELECT id FROM answered)"""
+_TOUCHED_SINCE = f"SELECT id, marked_at FROM refreshes WHERE id = any($1) {_IN_ORDER}"
+_ANEW = "UPDATE refreshes SET since = $2, due_at = $3, attempts = 0, error = NULL WHERE id = $1"
 
 
 async def settle(connection: Connection, dialect: Dialect, claims: Sequence[Claim], began: datetime, clock_skew: timedelta) -> None:
     """A fetch that began then answered these; what was touched since, or too shortly before, is fetched again when it can decide."""
-    again = timedelta(milliseconds=1) + clock_skew
-    for one in sorted(claims, key=lambda each: each.id):
-        gone = await Refresh.filter(id=one.id, marked_at__lt=began - clock_skew).using_db(connection).delete()
-        if not gone:
-            row = await Refresh.get_or_none(id=one.id, using_db=connection)
-            if row is not None:
-                await (
-                    Refresh.filter(id=one.id)
-                    .using_db(connection)
-                    .update(since=row.marked_at, due_at=row.marked_at + again, attempts=0, error=None)
-                )
+    ids = [one.id for one in claims]
+    await run(connection, dialect, _ANSWERED, ids, began - clock_skew)
+    for row in await run(connection, dialect, _TOUCHED_SINCE, ids):
+        marked_at = as_time(row["marked_at"])
+        await run(connection, dialect, _ANEW, row["id"], marked_at, decidable(marked_at, clock_skew))
 
 
-async def postpone(connection: Connection, claims: Sequence[Claim], due_at: datetime, error: str | None) -> None:
+_SHOWN = f"""
+    WITH shown AS (SELECT id FROM refreshes WHERE account = $1 AND kind = $2 AND subject = any($3) AND marked_at < $4 {_IN_ORDER})
+    DELETE FROM refreshes WHERE id IN (SELECT id FROM shown)"""
+
+
+async def answered(
+    connection: Connection, dialect: Dialect, account: str, kind: RefreshKind, subjects: Sequence[str], covers: datetime
+) -> None:
+    """A fetch made for something else told of these, too: whoever claimed them, what was touched before `covers` is answered."""
+    await run(connection, dialect, _SHOWN, account, kind.value, subjects, covers)
+
+
+_PUT_OFF = f"""
+    WITH chosen AS (SELECT id FROM refreshes WHERE id = any($1) {_IN_ORDER})
+    UPDATE refreshes SET due_at = $2, error = $3 WHERE id IN (SELECT id FROM chosen)"""
+_POSTPONE = f"""
+    WITH failed AS (SELECT id FROM refreshes WHERE id = any($1) {_IN_ORDER})
+    UPDATE refreshes SET due_at = $2, attempts = attempts + 1, error = $3 WHERE id IN (SELECT id FROM failed)"""
+
+
+async def put_off(connection: Connection, dialect: Dialect, claims: Sequence[Claim], due_at: datetime, error: str | None = None) -> None:
+    """Come back to these at `due_at`; whatever went wrong, they are not to blame."""
+    await run(connection, dialect, _PUT_OFF, [one.id for one in claims], due_at, error)
+
+
+async def postpone(connection: Connection, dialect: Dialect, claims: Sequence[Claim], due_at: datetime, error: str | None) -> None:
     """A fetch failed: try again at `due_at`; `error` is in the vendor's words and holds no credential."""
-    for one in sorted(claims, key=lambda each: each.id):
-        await Refresh.filter(id=one.id).using_db(connection).update(due_at=due_at, attempts=one.attempts + 1, error=error)
+    await run(connection, dialect, _POSTPONE, [one.id for one in claims], due_at, error)
+
+
+#: How long to wait after so many failures.
+RETRIES = (*(timedelta(seconds=s) for s in (5, 15, 60)), *(timedelta(minutes=m) for m in (5, 15, 60)))
+
+
+def retry(attempts: int) -> timedelta:
+    """How long to wait after this many failed tries, spread by a fifth."""
+    return RETRIES[min(attempts, len(RETRIES)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - spreads callers, hides nothing
+
+
+#: Seconds to leave an account alone that asks for it and does not say how long.
+_PAUSE = 30.0
+
+
+def pause_wanted(error: VendorError) -> float | None:
+    """How many seconds to leave the whole account alone after this; None where it is about nothing but what was asked for."""
+    if isinstance(error, Throttled):
+        return error.retry_after if error.retry_after is not None else _PAUSE
+    if isinstance(error, Unavailable):
+        return error.retry_after
+    return _PAUSE if isinstance(error, Refused) and error.status == 401 else None
 
 
 def _claim(row: Mapping[str, Any]) -> Claim:
@@ -163,16 +219,39 @@ def _claim(row: Mapping[str, Any]) -> Claim:
         kind=RefreshKind(row["kind"]),
         subject=row["subject"],
         scope=row["scope"],
-        since=_time(row["since"]),
-        marked_at=_time(row["marked_at"]),
+        since=as_time(row["since"]),
+        marked_at=as_time(row["marked_at"]),
         attempts=row["attempts"],
         delivery=UUID(str(delivery)) if delivery else None,
     )
 
 
-def _text(time: datetime) -> str:
-    return time.isoformat(" ", "microseconds")
+#: PostgreSQL's words, and SQLite's for the same, which locks as a whole.
+_SQLITE = (
+    (r"= any\((\$\d)\)", r"IN (SELECT value FROM json_each(\1))"),
+    (r"\$(\d)", r"?\1"),
+    (r" FOR UPDATE( OF \w+)?( SKIP LOCKED)?", ""),
+    (r' COLLATE "C"', ""),
+)
 
 
-def _time(value: Any) -> datetime:
+async def run(connection: Connection, dialect: Dialect, query: str, *values: Any) -> list[dict[str, Any]]:
+    """Run a statement on refreshes, written for PostgreSQL, in the database's dialect."""
+    if dialect == "sqlite":
+        for theirs, ours in _SQLITE:
+            query = re.sub(theirs, ours, query)
+        values = tuple(map(_sqlite, values))
+    return [dict(row) for row in await connection.execute_query_dict(query, list(values))]
+
+
+def _sqlite(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(" ", "microseconds")
+    if isinstance(value, UUID):
+        return str(value)
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def as_time(value: Any) -> datetime:
+    """A time as `run` gives it."""
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)

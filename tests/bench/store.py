@@ -32,7 +32,7 @@ async def opened(url: str) -> AsyncIterator[Database]:
 
 async def empty(database: Database) -> None:
     """Remove every row."""
-    await database.connection.execute_query("TRUNCATE deliveries, action_subscriptions")
+    await database.connection.execute_query("TRUNCATE deliveries, action_subscriptions, outbox, event_sequences")
 
 
 async def populate(url: str, mirrored: int, logged: int) -> None:

@@ -1,9 +1,11 @@
 """The decision on one request: what is refused, in which order, and what is kept of the rest."""
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,8 @@ from receiver.errors import BodyTooLarge, EncodedBody, NotVerified, Refusal, Sen
 from receiver.intake import EVENT_LENGTH, Request, accept, sender
 from receiver.sources import Source
 from schemas.delivery import decode, encode
-from schemas.verification import Token
+from schemas.verification import Sha256Concat, Token
+from workers.handlers.bodies import event_named_in
 
 NOW = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
@@ -24,10 +27,15 @@ SOURCE = Source(
     verify=(Token(scheme="token", query="token", secrets=("s3cret",)),),
     max_body=100,
     networks=(),
+    event_field=None,
     event_header=None,
     event_query=None,
     kept_headers=("content-type", "user-agent"),
 )
+#: A token of its own lets in the hand-shake, which comes unsigned, and nothing else.
+HANDSHAKE = Token(scheme="token", query="token", secrets=("s3cret",), events=("CONFIRMATION",))
+SIGNED = Sha256Concat(scheme="sha256-concat", header="X-Hub-Signature", secrets=("signing",))
+ISPRING = replace(SOURCE, name="lms", vendor="ispring", verify=(SIGNED, HANDSHAKE), event_field="type", max_body=10_000)
 REQUEST = Request(event=None, headers={}, query={"token": "s3cret"}, peer="192.0.2.7", body=b'{"a": 1}')
 
 
@@ -202,3 +210,73 @@ def test_only_the_configured_headers_are_kept() -> None:
     headers = {"content-type": "a/b", "authorization": "Basic x", "cookie": "c", "x-other": "o"}
 
     assert accept(SOURCE, (), replace(REQUEST, headers=headers), NOW).headers == {"content-type": "a/b"}
+
+
+def is_let_in(source: Source, body: bytes, **changed: Any) -> bool:
+    """Whether a request with the token in its address passes."""
+    try:
+        return bool(accept(source, (), replace(REQUEST, body=body, **changed), NOW))
+    except NotVerified:
+        return False
+
+
+CONFIRMATION = b'{"type": "CONFIRMATION", "payloads": ["{\\"code\\": \\"1759b14e\\"}"]}'
+
+
+@pytest.mark.parametrize("order", [(SIGNED, HANDSHAKE), (HANDSHAKE, SIGNED)], ids=["token last", "token first"])
+@pytest.mark.parametrize("event", [None, "COURSE_COMPLETED_SUCCESSFULLY"])
+def test_an_unsigned_confirmation_is_let_in_by_its_token_on_any_events_address(order: Any, event: str | None) -> None:
+    source = replace(ISPRING, verify=order)
+
+    assert is_let_in(source, CONFIRMATION, event=event)
+    assert not is_let_in(source, CONFIRMATION, event=event, query={"token": "another"})
+    assert not is_let_in(source, CONFIRMATION, event=event, query={})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type": "COURSE_COMPLETED_SUCCESSFULLY", "payloads": [{}]}',
+        b'{"type": "CONFIRMATION", "type": "COURSE_COMPLETED_SUCCESSFULLY"}',
+        b'{"type": "COURSE_COMPLETED_SUCCESSFULLY", "type": "CONFIRMATION"}',
+        b'{"type": "confirmation"}',
+        b'{"type": ["CONFIRMATION"]}',
+        b'{"Type": "CONFIRMATION"}',
+        b'{"payloads": [{"type": "CONFIRMATION"}]}',
+        b'[{"type": "CONFIRMATION"}]',
+        b'"CONFIRMATION"',
+        b'{"type": "CONFIRMATION"} {"type": "USER_REGISTERED"}',
+        b"<event><type>CONFIRMATION</type></event>",
+        b'{"type": "CONFIRMATION"',
+        b"[" * 5000,
+        b"",
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("event", [None, "CONFIRMATION"])
+def test_the_token_of_one_event_lets_nothing_else_in_whatever_the_address_says(body: bytes, event: str | None) -> None:
+    assert not is_let_in(ISPRING, body, event=event)
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=60)
+    | st.dictionaries(st.sampled_from(["type", "payloads", "Type"]), st.sampled_from(["CONFIRMATION", "X", None, 1, ["CONFIRMATION"]])).map(
+        lambda body: json.dumps(body).encode()
+    )
+)
+def test_what_the_token_of_one_event_lets_in_is_that_event_to_the_workers(body: bytes) -> None:
+    if is_let_in(ISPRING, body):
+        assert event_named_in(body, "type", None) == "CONFIRMATION"
+
+
+def test_a_signature_lets_every_event_in_beside_the_token_of_one() -> None:
+    body = b'{"type": "COURSE_COMPLETED_SUCCESSFULLY", "payloads": []}'
+    signature = hashlib.sha256(body + b"signing").hexdigest()
+
+    assert is_let_in(ISPRING, body, headers={"x-hub-signature": signature}, query={})
+    assert is_let_in(ISPRING, body, headers={"x-hub-signature": signature})
+
+
+def test_where_no_body_names_its_event_a_scheme_for_some_lets_nothing_in() -> None:
+    assert not is_let_in(replace(ISPRING, event_field=None), CONFIRMATION)

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.fourhse import SUBSCRIPTION_FIELDS, CreatedSubscription, DeletedSubscription, fits, lenient_date
+from schemas.fourhse import (
+    SUBSCRIPTION_FIELDS,
+    Action,
+    ActionSession,
+    CreatedSubscription,
+    DeletedSubscription,
+    SessionSubscription,
+    fits,
+    lenient_date,
+)
 from schemas.samples import SUBSCRIPTION, SUBSCRIPTION_IN_FULL
 
 REQUIRED = ("action_subscription_id", "action_id", "subscriber_id", "subscriber_type", "subtenant_id", "tenant_id")
@@ -126,3 +135,38 @@ def test_a_refused_body_is_not_repeated_in_the_error() -> None:
 )
 def test_a_subscriber_type_fits_as_the_document_says(action_type: str | None, subscriber_type: str | None, expected: bool) -> None:
     assert fits(action_type, subscriber_type) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        pytest.param(
+            {"validity": "5", "expire_interval": 30.0}, {"validity": 5, "expire_interval": 30}, id="numbers as text and as floats"
+        ),
+        pytest.param({"validity": "", "subtenant_id": ""}, {"validity": None, "subtenant_id": None}, id="nothing as empty text"),
+        pytest.param({"action_id": 17}, {"action_id": "17"}, id="an id that is a number"),
+        pytest.param(
+            {"action_id": "d3e4f5a6-b7c8-9012-defg-h12345678901"}, {"action_id": "d3e4f5a6-b7c8-9012-defg-h12345678901"}, id="no UUID"
+        ),
+        pytest.param({"manager": [{"id": 1}], "description": None}, {"name": None}, id="fields that nobody asked for"),
+    ],
+)
+def test_rows_of_what_no_webhook_tells_are_read_leniently(said: dict[str, Any], read: dict[str, Any]) -> None:
+    row = Action.model_validate({"action_id": "a1"} | said)
+
+    assert row.model_dump(include=set(read)) == read
+
+
+@pytest.mark.parametrize("value", ["2024-03-15", "2024-03-15T10:00:00Z", "2024-03-15 10:00:00", 1710460800])
+def test_their_dates_are_dates_or_date_times(value: object) -> None:
+    row = SessionSubscription.model_validate({"action_session_subscription_id": "e1", "date_begin": value, "session_date_begin": "soon"})
+
+    assert (row.date_begin, row.session_date_begin) == (date(2024, 3, 15), None)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"action_session_id": ""}, {"action_session_id": None}, {"action_session_id": "s1", "validity": "five"}]
+)
+def test_a_row_without_its_id_or_with_a_number_that_is_none_cannot_be_read(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ActionSession.model_validate(body)

@@ -121,6 +121,18 @@ def test_a_preset_gives_way_to_what_is_written_out_and_holds_for_each_scheme_of_
     assert [one.scheme for one in found.sources["x"].verify] == ["token", "basic", "token"]
 
 
+def test_a_scheme_may_be_for_some_events_where_bodies_name_them(read: Load, mistakes: Mistakes) -> None:
+    token = '{{ scheme = "token", query = "t", secrets = ["s"], events = ["E"] }}'
+    source = f'[sources.a]\nvendor = "{{}}"\nverify = [{{{{ secrets = ["s"] }}}}, {token}]\n'
+    signed, handshake = read(source.format("ispring")).sources["a"].verify
+
+    assert isinstance(signed, Sha256Concat)
+    assert isinstance(handshake, Token)
+    assert (signed.events, handshake.events) == ((), ("E",))
+    (mistake,) = mistakes(source.format("4hse")).values()
+    assert "no body of 4hse names its event" in mistake.problem
+
+
 def test_kare_has_no_preset_and_its_scheme_must_be_written_out(mistakes: Mistakes) -> None:
     (found,) = mistakes('[sources.k]\nvendor = "kare"\nverify = { secrets = ["a"] }\n').values()
 

@@ -12,7 +12,7 @@ from schemas.delivery import Delivery
 from schemas.states import EXPLANATIONS, DeliveryState, Reason
 from tests.workers.made import NOON, created, deleted, delivery, logged
 from workers.database import Database
-from workers.log import Entry, HeldEnvelope, LoggedDelivery, already_applied, begin_attempt, first_with_same_content, hold, record
+from workers.log import Entry, HeldEnvelope, LoggedDelivery, already_applied, begin_attempt, disown, first_with_same_content, hold, record
 
 FINAL = {DeliveryState.APPLIED, DeliveryState.SETTLED}
 
@@ -196,3 +196,20 @@ async def test_an_envelope_that_comes_again_is_held_once(database: Database) -> 
 def test_every_reason_is_explained_to_a_person() -> None:
     assert set(EXPLANATIONS) == set(Reason)
     assert all(len(text) > 20 for text in EXPLANATIONS.values())
+
+
+async def test_only_what_was_applied_then_about_the_unknown_subject_is_ignored(database: Database) -> None:
+    applied, minute = DeliveryState.APPLIED, timedelta(minutes=1)
+    about = {"l/c": NOON, "l/c/a": NOON + minute, "L/c": NOON, "l/c2": NOON, "x": NOON + minute, "l": NOON}
+    matching = [entry(created(received_at=at), applied, subject=subject) for subject, at in about.items()]
+    early, late = (entry(created(received_at=at), applied, subject="l/c") for at in (NOON - minute, NOON + 2 * minute))
+    others = [early, late, entry(created(account="b"), applied, subject="l/c"), entry(created(), DeliveryState.DEAD, subject="l/c")]
+    await write(database, *matching, *others)
+    async with database.transaction() as connection:
+        await disown(connection, database.dialect, "hse", "l/c", NOON, NOON + minute)
+
+    rows = await LoggedDelivery.filter(state="ignored").order_by("received_at")
+    assert [(row.subject, row.reason, row.account, row.received_at) for row in rows] == [
+        ("l/c", "unknown_subject", "hse", NOON),
+        ("l/c/a", "unknown_subject", "hse", NOON + minute),
+    ]

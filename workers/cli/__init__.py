@@ -19,7 +19,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "trigger": ("trigger", "Send a sample webhook, signed as the vendor would sign it."),
     "deliveries": ("deliveries", "The delivery log: list, show."),
     "vendor": ("vendor", "Try a vendor's API by hand, with an account's own credentials."),
+    "ispring": ("ispring", "Connect iSpring Learn's webhooks: register, confirm, subscribe; list."),
     "subscriptions": ("subscriptions", "The mirrored compliance schedule: list, show."),
+    "reconcile": ("reconcile", "Compare the mirror with 4HSE, heal what differs, report the drift."),
+    "rules": ("rules", "What leads to enrollments: list, preview, apply; explain a subscription."),
+    "identities": ("identities", "Who people and offices are in the training's accounts: list, missing, import."),
 }
 
 EPILOG = """\b

@@ -23,10 +23,11 @@ def base_url(settings: Settings) -> str:
 def address(base: str, name: str, source: SourceSettings, event: str | None, *, show_secrets: bool) -> str:
     """One endpoint's URL, with its token where the token stands in the query."""
     path = f"/hooks/{name}" + (f"/{quote(event, safe=':')}" if event else "")
-    first = source.verify[0]
-    if isinstance(first, Token) and first.query:
-        secret = quote(first.secrets[0].get_secret_value(), safe="") if show_secrets else HIDDEN
-        return f"{base}{path}?{quote(first.query)}={secret}"
+    # The first scheme's, or that of one which lets in what comes unsigned.
+    tokens = [one for one in source.verify if isinstance(one, Token) and one.query and (one is source.verify[0] or one.events)]
+    if tokens:
+        secret = quote(tokens[0].secrets[0].get_secret_value(), safe="") if show_secrets else HIDDEN
+        return f"{base}{path}?{quote(tokens[0].query or '')}={secret}"
     return base + path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from schemas.reader import Role, config_path
+from schemas.reader import Role, config_path, rule_places
 from schemas.settings import Settings, redacted
 from workers.cli.options import FAILED, config_option, run, settings_for
 
@@ -22,16 +22,16 @@ def check(config: Path | None, role: str) -> None:
     settings = settings_for(config, part)
     path = config_path(config)
     click.echo(f"settings: {path if path.exists() else 'defaults, no file'}: fine, {len(settings.sources)} sources")
-    problems = run(_try_out, settings, part)
+    problems = run(_try_out, settings, part, config)
     for problem in problems:
         click.echo(problem, err=True)
     sys.exit(FAILED if problems else 0)
 
 
-async def _try_out(settings: Settings, role: Role) -> list[str]:
+async def _try_out(settings: Settings, role: Role, config: Path | None) -> list[str]:
     problems = []
     if role is not Role.RECEIVER:
-        problems += await _try_database(settings)
+        problems += await _try_database(settings, config)
         problems += await _try_accounts(settings)
     if settings.broker_url is not None:
         problems += await _try_broker(settings.broker_url)
@@ -40,7 +40,7 @@ async def _try_out(settings: Settings, role: Role) -> list[str]:
     return problems
 
 
-async def _try_database(settings: Settings) -> list[str]:
+async def _try_database(settings: Settings, config: Path | None) -> list[str]:
     from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database, told_apart
     from workers.migrations import SchemaMismatch, check_schema
 
@@ -50,14 +50,42 @@ async def _try_database(settings: Settings) -> list[str]:
     try:
         with told_apart():
             await check_schema(await open_database(settings.database_url))
+            click.echo(f"database: {shown}: fine")
+            return await _try_rules(settings, rule_places(config))
     except (DatabaseRefused, SchemaMismatch) as error:
         return [str(error)]
     except DatabaseAway as away:
         return [f"database: {shown} cannot be reached ({away}): start it, or correct `database`"]
     finally:
         await close_database()
-    click.echo(f"database: {shown}: fine")
-    return []
+
+
+async def _try_rules(settings: Settings, places: dict[str, str]) -> list[str]:
+    """Warn of what needs go on with and no rule says any more; refuse marks where there are none to be had."""
+    from schemas.delivery import now_utc
+    from workers.operations.rules import changed_targets, listed, unmarked
+    from workers.vendors.anewspring import Anewspring
+    from workers.vendors.errors import VendorError
+
+    for rule in await listed(settings.rules):
+        if rule.state == "vanished" and rule.needs:
+            click.echo(f"warning: rule {rule.name} has vanished, and {rule.needs:,} needs go on as it planned them", err=True)
+        elif rule.state == "pending":
+            click.echo(f"{places.get(rule.name, rule.name)}: pending, {rule.reason}: see `muster rules preview {rule.name}`")
+    for name in await changed_targets(settings.rules):
+        click.echo(f"warning: {places.get(name, name)}: its targets have changed; needs of before go on with the old ones", err=True)
+    problems = []
+    for name, account in settings.accounts.items():
+        if account.vendor != "anewspring":
+            continue
+        vendor = Anewspring(account, now_utc)
+        try:
+            problems += [f"{places.get(rule, rule)}: {why}" for rule, why in await unmarked(settings.rules, name, vendor)]
+        except VendorError:
+            pass  # trying the account tells
+        finally:
+            await vendor.close()
+    return problems
 
 
 async def _try_accounts(settings: Settings) -> list[str]:

@@ -4,72 +4,216 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from schemas import samples
+from schemas.delivery import now_utc
 from schemas.settings import LogSettings, Settings
 from workers.cli.logging import configure
-from workers.cli.options import run
+from workers.cli.options import FAILED, run
 
+if TYPE_CHECKING:  # the simulated vendors take a while to import, and `--help` needs none of them
+    from workers.mirror.tables import ActionSubscription
+    from workers.simulators.acme import Acme
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One request of the demonstration, and why it is made."""
-
-    story: str
-    source: str
-    event: str
-    body: Any
-    #: Send it with a secret that the receiver does not know.
-    forged: bool = False
-
-
-_INCOMPLETE = {key: value for key, value in samples.SUBSCRIPTION.items() if key != "subscriber_id"}
-_COMPLETED = "COURSE_COMPLETED_SUCCESSFULLY"
-
-STEPS = (
-    Step("4HSE: a person owes a fire safety training", "hse", "ACTION_SUBSCRIPTION::CREATE", samples.SUBSCRIPTION),
-    Step("4HSE sends it again: harmless", "hse", "ACTION_SUBSCRIPTION::CREATE", samples.SUBSCRIPTION),
-    Step("somebody without the token tries", "hse", "ACTION_SUBSCRIPTION::DELETE", samples.SUBSCRIPTION, forged=True),
-    Step("aNewSpring: a course was completed", "lms", "course_completed", samples.COURSE_COMPLETED),
-    Step("iSpring Learn: likewise", "ispring", _COMPLETED, samples.SAMPLES["ispring", _COMPLETED]),
-    Step("a body without its subscriber: kept, with a reason", "hse", "ACTION_SUBSCRIPTION::CREATE", _INCOMPLETE),
-    Step("your own sender: the duty is gone", "forwarder", "ACTION_SUBSCRIPTION::DELETE", samples.SUBSCRIPTION),
-    Step("a late CREATE does not bring it back", "hse", "ACTION_SUBSCRIPTION::CREATE", samples.SUBSCRIPTION),
-)
-
+#: Seconds that something may take to show.
+_PATIENCE = 20.0
 _SECRET = "c2VjcmV0IG9mIHRoZSBkZW1vbnN0cmF0aW9u"  # noqa: S105 - of a receiver that lives for a minute on this machine
 _SOURCES = {
     "hse": {"vendor": "4hse", "account": "hse", "verify": {"secrets": [_SECRET]}},
     "lms": {"vendor": "anewspring", "account": "lms", "verify": {"secrets": [_SECRET]}},
-    "ispring": {"vendor": "ispring", "account": "ispring", "verify": {"secrets": [_SECRET]}},
-    "forwarder": {"vendor": "4hse", "account": "hse", "verify": {"scheme": "standard-webhooks", "secrets": [f"whsec_{_SECRET}"]}},
+}
+#: Everything that would take its time takes none here.
+_POLLS = {
+    "hse": {"session_enrollments": "1s"},
+    "ispring": {"observations": "1s"},
+    "kare": {"attendance": "1s"},
 }
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of a step."""
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a step has at hand."""
 
-    step: Step
-    answer: int
-    state: str = "-"
-    reason: str = "-"
-    #: The subscription's state in the mirror afterwards.
-    mirror: str = "-"
+    acme: "Acme"
+    settings: Settings
+    url: str
 
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """As a table's row."""
-        return self.step.story, self.step.source, self.step.event, str(self.answer), self.state, self.reason, self.mirror
+    async def post(self, body: Mapping[str, Any], event: str, *, secret: str = _SECRET) -> int:
+        """Send muster a webhook of 4HSE's, which 4HSE itself does not send; gives the answer's status."""
+        from workers.cli.sending import send
+
+        source = type(self.settings.sources["hse"]).model_validate(_SOURCES["hse"] | {"verify": {"secrets": [secret]}})
+        status, _ = await asyncio.to_thread(send, self.url, "hse", source, event, json.dumps(body).encode())
+        return status
 
 
-COLUMNS = ("what happens", "source", "event", "answer", "delivery", "reason", "subscription")
+#: What muster shows of a step, or None while it does not.
+Proof = Callable[[Scene], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something happens at a vendor, and muster shows it."""
+
+    story: str
+    how: str
+    play: Callable[[Scene], Awaitable[object]]
+    proof: Proof
+
+
+async def _row() -> "ActionSubscription | None":
+    from workers.operations.subscriptions import by_id
+
+    return next(iter(await by_id(samples.SUBSCRIPTION["action_subscription_id"])), None)
+
+
+def _subscription(**expected: Any) -> Proof:
+    """The subscription with these fields, fetched from 4HSE."""
+
+    async def proof(_: Scene) -> str | None:
+        row = await _row()
+        if row is None or row.fetched_at is None or any(getattr(row, name) != value for name, value in expected.items()):
+            return None
+        if row.status is None:
+            return row.state
+        until = f" until {row.certificate_date_expire}" if row.certificate_date_expire else ""
+        return f"{row.state}, {row.status}{until}: {row.action_name}, {row.subscriber_code}"
+
+    return proof
+
+
+def _last_delivery(state: str, *, repeat: bool = False) -> Proof:
+    """The delivery that arrived last."""
+
+    async def proof(_: Scene) -> str | None:
+        from workers.operations.deliveries import find
+
+        newest = (await find(limit=1))[0]
+        if newest.state != state or repeat != (newest.repeat_of is not None):
+            return None
+        return "the log knows it as a repeat" if repeat else f"{newest.state}, {newest.reason}: {newest.detail}"
+
+    return proof
+
+
+def _result(noun: str, **expected: Any) -> Proof:
+    """A result that the mirror holds now."""
+
+    async def proof(_: Scene) -> str | None:
+        from workers.operations.results import find
+
+        found = [row for row in await find(noun) if all(getattr(row, name) == value for name, value in expected.items())]
+        return f"{noun.replace('_', ' ')}: " + ", ".join(f"{name} {value}" for name, value in expected.items()) if found else None
+
+    return proof
+
+
+async def _subscribe(scene: Scene) -> None:
+    from workers.simulators import acme
+
+    scene.acme.tenancy.subscribe(acme.ACTION, acme.PERSON, action_subscription_id=acme.SUBSCRIPTION)
+
+
+async def _complete(scene: Scene) -> None:
+    from workers.simulators import acme
+
+    scene.acme.environment.complete(acme.LEARNER, acme.COURSE, 67)
+
+
+async def _observe(scene: Scene) -> None:
+    from workers.simulators import acme
+
+    scene.acme.ispring.observe("an-employee", "an-observer", acme.CHECKLIST, result=60)
+
+
+async def _attend(scene: Scene) -> None:
+    scene.acme.kare.attend(7, scene.acme.kare.schedule(siteIds=[1]))
+
+
+async def _train(scene: Scene) -> None:
+    from workers.simulators import acme
+
+    enrollment = scene.acme.tenancy.enroll(acme.SESSION, acme.SUBSCRIPTION)
+    scene.acme.tenancy.record(enrollment, 1)
+
+
+async def _certify(scene: Scene) -> None:
+    from workers.simulators import acme
+
+    today = scene.acme.tenancy.today()
+    scene.acme.tenancy.certify(acme.SUBSCRIPTION, today.isoformat(), (today + timedelta(days=5 * 365)).isoformat())
+
+
+async def _lose(scene: Scene) -> None:
+    """The certificate is withdrawn while 4HSE's webhooks go nowhere; the next reconcile comes now instead of in a day."""
+    from workers.schedules import hasten
+
+    told, scene.acme.tenancy.webhooks.send = scene.acme.tenancy.webhooks.send, None
+    for certificate in list(scene.acme.tenancy.tables["certificate"]):
+        scene.acme.tenancy.delete("certificate", certificate)
+    scene.acme.tenancy.webhooks.send = told
+    await hasten("hse", "reconcile", now_utc())
+
+
+async def _drift(_: Scene) -> str | None:
+    from workers.mirror.tables import Drift
+
+    row, drift = await _row(), await Drift.all().order_by("-id").first()
+    if row is None or row.status != "NEW" or drift is None:
+        return None
+    return f"drift, healed: {drift.kind} in {', '.join(drift.differing)}"
+
+
+async def _delete(scene: Scene) -> None:
+    from workers.simulators import acme
+
+    scene.acme.tenancy.delete("action-subscription", acme.SUBSCRIPTION)
+
+
+async def _repeat(scene: Scene) -> None:
+    """4HSE sends the CREATE once more, to the letter."""
+    send = scene.acme.tenancy.webhooks.send
+    assert send is not None
+    await send(_CREATE, samples.SUBSCRIPTION)
+
+
+async def _forge(scene: Scene) -> None:
+    assert await scene.post(samples.SUBSCRIPTION, _DELETE, secret="guessed") == HTTPStatus.UNAUTHORIZED  # noqa: S106 - wrong on purpose
+
+
+async def _maim(scene: Scene) -> None:
+    await scene.post({key: value for key, value in samples.SUBSCRIPTION.items() if key != "subscriber_id"}, _CREATE)
+
+
+_CREATE, _DELETE = "ACTION_SUBSCRIPTION::CREATE", "ACTION_SUBSCRIPTION::DELETE"
+
+STEPS = (
+    Step("4HSE: a person owes a fire safety training", "webhook, then the API", _subscribe, _subscription(state="live", status="NEW")),
+    Step("the same webhook comes again: harmless", "webhook", _repeat, _last_delivery("applied", repeat=True)),
+    Step("somebody without the token wants it deleted: 401", "webhook", _forge, _subscription(state="live")),
+    Step("a body without its subscriber: kept, with a reason", "webhook", _maim, _last_delivery("dead")),
+    Step("aNewSpring: the course is completed", "webhook, then the API", _complete, _result("course_result", grade=67.0, completed=True)),
+    Step(
+        "iSpring Learn: an observation, of which no webhook tells", "poll", _observe, _result("observation", status="PASSED", result=60.0)
+    ),
+    Step("Kare: an exercise was attended", "poll", _attend, _result("attendance", status="present")),
+    Step("4HSE: the trainer enters that the session was passed", "poll", _train, _result("session_enrollment", done=1)),
+    Step("4HSE: a certificate covers it", "webhook, then the API", _certify, _subscription(state="live", status="VALID")),
+    Step("4HSE: the certificate is gone, and its webhooks are lost", "reconcile", _lose, _drift),
+    Step("4HSE: the duty is deleted", "webhook, then the API", _delete, _subscription(state="deleted")),
+    Step("a late CREATE does not bring it back", "webhook, then the API", _repeat, _subscription(state="deleted")),
+)
+
+COLUMNS = ("what happens", "how muster knows", "what it knows then")
 
 
 @click.command()
@@ -77,8 +221,8 @@ COLUMNS = ("what happens", "source", "event", "answer", "delivery", "reason", "s
 def demo(once: bool) -> None:
     """Show the whole thing on this machine, with nothing to set up and nothing left behind.
 
-    Starts muster embedded in a temporary directory, sends it the vendors' own examples as signed HTTP requests, and shows
-    what became of each: the answer, the delivery's state in the log, and the compliance mirror.
+    Starts simulated vendors, who behave as their documents say, and muster embedded in a temporary directory. Things happen
+    at the vendors; muster hears of them by webhooks, asks the vendors' APIs, and keeps the compliance mirror.
     """
     configure(LogSettings(level="critical"))
     run(_demo, once or not sys.stdout.isatty())
@@ -87,27 +231,30 @@ def demo(once: bool) -> None:
 async def _demo(once: bool) -> None:
     from workers.cli.process import stop_on_signals
     from workers.cli.serve import embedded
+    from workers.simulators.acme import acme
 
     stop = stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="muster-demo-") as directory:
-        settings = _settings(Path(directory))
-        async with embedded(settings) as process:
+        async with acme(Path(directory)) as company, embedded(settings := _settings(Path(directory), company)) as process:
             running = asyncio.create_task(process.run(stop))
             try:
                 await _ready(process.addresses[1], running)
-                await _tell(settings, process.addresses[0])
-                if not once and not stop.is_set():
-                    click.echo(f"\nStill running: POST to {process.addresses[0]}/hooks/… as you like; Ctrl-C ends it.")
-                    await asyncio.wait([running])
+                async with company.tell(process.addresses[0], _SECRET):
+                    told = await _tell(Scene(company, settings, process.addresses[0]), stop)
+                    if not once and not stop.is_set():
+                        click.echo(f"\nStill running: POST to {process.addresses[0]}/hooks/… as you like; Ctrl-C ends it.")
+                        await asyncio.wait([running])
             finally:
                 stop.set()
                 await running
+    if not told:
+        sys.exit(FAILED)
 
 
-def _settings(directory: Path) -> Settings:
-    port = {"port": 0}
-    local = {"receiver_port": 0, "worker_port": 0}
-    return Settings.model_validate({"data_dir": directory, "receiver": port, "local": local, "sources": _SOURCES})
+def _settings(directory: Path, company: "Acme") -> Settings:
+    accounts = {name: {**account, "polls": _POLLS[name]} if name in _POLLS else account for name, account in company.accounts.items()}
+    quick = {"worker": {"clock_skew": 0.2}, "receiver": {"port": 0}, "local": {"receiver_port": 0, "worker_port": 0}}
+    return Settings.model_validate({"data_dir": directory, "sources": _SOURCES, "accounts": accounts, **quick})
 
 
 async def _ready(url: str, running: "asyncio.Task[None]") -> None:
@@ -115,66 +262,49 @@ async def _ready(url: str, running: "asyncio.Task[None]") -> None:
 
     async with httpx2.AsyncClient(trust_env=False) as client:
         while not running.done():
-            try:
+            with suppress(httpx2.TransportError):
                 if (await client.get(f"{url}/readyz")).json()["workers"].get("database") == "up":
                     return
-            except httpx2.TransportError:
-                pass
             await asyncio.sleep(0.05)
     await running
 
 
-async def _tell(settings: Settings, url: str) -> None:
-    outcomes: list[Outcome] = []
-    with _Screen(outcomes) as screen:
+async def _tell(scene: Scene, stop: asyncio.Event) -> bool:
+    """Play the story; whether all of it showed."""
+    rows: list[tuple[str, str, str]] = []
+    shown: list[bool] = []
+    with _Screen(rows) as screen:
         for step in STEPS:
-            outcomes.append(await _play(settings, url, step))
+            if stop.is_set():
+                break
+            await step.play(scene)
+            proof = await _proven(scene, step, stop)
+            shown.append(proof is not None)
+            rows.append((step.story, step.how, proof or f"does not show within {_PATIENCE:g} s"))
             screen.show()
-    _summarise(outcomes)
+    click.echo(f"\n{len(rows)} things happened at four vendors, {sum(shown)} of them muster knows.")
+    return all(shown)
 
 
-async def _play(settings: Settings, url: str, step: Step) -> Outcome:
-    from workers.cli.sending import send
-
-    source = settings.sources[step.source]
-    if step.forged:
-        source = source.model_copy(update={"verify": _forged(step.source, settings)})
-    answer, content = await asyncio.to_thread(send, url, step.source, source, step.event, json.dumps(step.body).encode())
-    outcome = Outcome(step, answer)
-    if isinstance(content, dict) and "id" in content:
-        await _follow(outcome, content["id"])
-    return outcome
-
-
-def _forged(name: str, settings: Settings) -> Any:
-    forged: Mapping[str, Any] = _SOURCES[name] | {"verify": {"secrets": ["guessed"]}}
-    return type(settings.sources[name]).model_validate(forged).verify
-
-
-async def _follow(outcome: Outcome, delivery: str) -> None:
-    """Wait until the delivery is in the log, and look at the mirror."""
-    from uuid import UUID
-
-    from workers.operations.deliveries import one
-    from workers.operations.subscriptions import by_id
-
-    while (logged := await one(UUID(delivery))) is None:  # noqa: ASYNC110 - the row appears in a transaction of the worker's
-        await asyncio.sleep(0.02)
-    outcome.state = logged.state + (", a repeat" if logged.repeat_of else "")
-    outcome.reason = f"{logged.reason}: {logged.detail}" if logged.detail else logged.reason or "-"
-    rows = await by_id(samples.SUBSCRIPTION["action_subscription_id"])
-    outcome.mirror = rows[0].state if rows else "-"
+async def _proven(scene: Scene, step: Step, stop: asyncio.Event) -> str | None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while not stop.is_set():
+                if (proof := await step.proof(scene)) is not None:
+                    return proof
+                await asyncio.sleep(0.05)
+    return None
 
 
 class _Screen:
     """A table that grows where somebody watches, and is printed once it is complete elsewhere."""
 
-    def __init__(self, outcomes: list[Outcome]) -> None:
+    def __init__(self, rows: list[tuple[str, str, str]]) -> None:
         from rich.live import Live
 
         from workers.cli.screen import console
 
-        self._outcomes = outcomes
+        self._rows = rows
         self._live = Live(console=console(), auto_refresh=False, vertical_overflow="visible") if sys.stdout.isatty() else None
 
     def __enter__(self) -> "_Screen":
@@ -183,11 +313,11 @@ class _Screen:
         return self
 
     def show(self) -> None:
-        """Show the outcomes so far."""
+        """Show the rows so far."""
         from workers.cli.screen import table
 
         if self._live:
-            self._live.update(table(COLUMNS, (outcome.cells for outcome in self._outcomes)), refresh=True)
+            self._live.update(table(COLUMNS, self._rows), refresh=True)
 
     def __exit__(self, *_: object) -> None:
         from workers.cli.screen import print_table
@@ -195,13 +325,4 @@ class _Screen:
         if self._live:
             self._live.stop()
         else:
-            print_table(COLUMNS, (outcome.cells for outcome in self._outcomes))
-
-
-def _summarise(outcomes: list[Outcome]) -> None:
-    accepted = [one for one in outcomes if one.answer == 200]
-    states = ", ".join(f"{sum(one.state.startswith(state) for one in accepted)} {state}" for state in ("applied", "ignored", "dead"))
-    click.echo(
-        f"\n{len(outcomes)} requests: {len(accepted)} accepted and made durable, {len(outcomes) - len(accepted)} refused. "
-        f"In the log: {states}. The subscription is {outcomes[-1].mirror} in the mirror."
-    )
+            print_table(COLUMNS, self._rows)

@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from schemas.mistakes import SettingsError
 from schemas.reader import Role, load
 from schemas.settings import Settings
+
+if TYPE_CHECKING:  # slow to import, and many commands need none
+    from workers.database import Database
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -71,10 +74,15 @@ def run(main: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Re
 
 def with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run a coroutine with the database open and its schema checked, or say what to do."""
-    return run(functools.partial(_with_database, settings, read))
+    return on_database(settings, lambda _: read())
 
 
-async def _with_database(settings: Settings, read: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+def on_database(settings: Settings, act: Callable[["Database"], Coroutine[Any, Any, Result]]) -> Result:
+    """The same for one that is given the database, to write."""
+    return run(functools.partial(_with_database, settings, act))
+
+
+async def _with_database(settings: Settings, act: Callable[["Database"], Coroutine[Any, Any, Result]]) -> Result:
     from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database, told_apart
     from workers.migrations import SchemaMismatch, check_schema
 
@@ -85,7 +93,7 @@ async def _with_database(settings: Settings, read: Callable[[], Coroutine[Any, A
         with told_apart():
             database = await open_database(settings.database_url)
             await check_schema(database)
-            return await read()
+            return await act(database)
     except (DatabaseRefused, SchemaMismatch) as error:
         fail(str(error))
     except DatabaseAway as away:

@@ -1,8 +1,9 @@
 """The receiver's parts put together from its settings: for receive, serve and demo."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -12,6 +13,7 @@ from receiver.publisher import Keeper, Publisher, SpoolKeeper
 from receiver.recent import Recent
 from receiver.sources import Source, sources
 from receiver.spool import Spool
+from schemas.delivery import now_utc
 from schemas.logs import Log
 from schemas.settings import Settings
 from workers.cli.process import Site
@@ -45,7 +47,7 @@ class ReceiverSide:
 
 
 @contextlib.asynccontextmanager
-async def receiver_side(settings: Settings) -> AsyncIterator[ReceiverSide]:
+async def receiver_side(settings: Settings, now: Callable[[], datetime] = now_utc) -> AsyncIterator[ReceiverSide]:
     """Open the spool and build both applications; raises SpoolInUse."""
     spool = Spool.open(settings.data_dir, settings.receiver.spool_max, owner=True)
     try:
@@ -54,7 +56,7 @@ async def receiver_side(settings: Settings) -> AsyncIterator[ReceiverSide]:
         configured, recent = sources(settings), Recent()
         _warn(configured)
         side = ReceiverSide(spool, publisher, recent)
-        hook = Hook(settings.receiver, configured, keeper, recent)
+        hook = Hook(settings.receiver, configured, keeper, recent, now)
         side.sites = (
             Site(app.public(hook, side.readiness), settings.receiver.host, settings.receiver.port, "receiver.port"),
             Site(app.local(recent, side.readiness), settings.local.host, settings.local.receiver_port, "local.receiver_port"),

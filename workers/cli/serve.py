@@ -1,12 +1,14 @@
 """`muster serve`."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from receiver.spool import SpoolInUse
+from schemas.delivery import now_utc
 from schemas.reader import Role, config_path
 from schemas.settings import Settings
 from workers.cli.addresses import print_addresses
@@ -50,10 +52,10 @@ async def _serve(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def embedded(settings: Settings) -> AsyncIterator[Process]:
-    """Receiver and workers over one spool and one database, ready to run."""
-    async with receiver_side(settings) as side:
+async def embedded(settings: Settings, now: Callable[[], datetime] = now_utc) -> AsyncIterator[Process]:
+    """Receiver and workers over one spool and one database, ready to run; the demonstration lets time pass by its own `now`."""
+    async with receiver_side(settings, now) as side:
         inlet = SpoolInlet(side.spool, settings.worker.batch)
-        worker = Worker(settings, inlet, set_up=True)
+        worker = Worker(settings, inlet, set_up=True, now=now)
         side.workers = worker.readiness
         yield Process(side.sites, [worker.run()], settings.receiver.grace)

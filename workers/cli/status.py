@@ -1,5 +1,6 @@
 """`muster status`."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,29 +17,66 @@ from workers.cli.screen import ago, local_time
 @config_option
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
-    """Say how things stand: deliveries by state, the mirror, the oldest that waits, queue depth."""
+    """Say how things stand: deliveries, the mirror, what waits, drift, and what has gone quiet."""
     settings = settings_for(config, Role.WORKER)
     figures = with_database(settings, lambda: _figures(settings))
     if as_json:
         print_json(figures)
         return
-    click.echo(f"as of {local_time(figures['as_of'])}")
-    click.echo("deliveries     " + "  ".join(f"{state} {count}" for state, count in figures["deliveries"].items()))
-    click.echo("subscriptions  " + "  ".join(f"{state} {count}" for state, count in figures["subscriptions"].items()))
-    click.echo(f"last received  {ago(figures['last_received'], figures['as_of'])}")
-    click.echo(f"oldest waiting {ago(figures['oldest_waiting'], figures['as_of'])}")
+    for name, text in _lines(figures):
+        click.echo(f"{name:<14} {text}")
+
+
+def _lines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    now, refreshes = figures["as_of"], figures["refreshes"]
+    yield "as of", local_time(now)
+    yield "deliveries", "  ".join(f"{state} {count}" for state, count in figures["deliveries"].items())
+    yield "subscriptions", "  ".join(f"{state} {count}" for state, count in figures["subscriptions"].items())
+    yield "last received", ago(figures["last_received"], now)
+    yield "oldest waiting", ago(figures["oldest_waiting"], now)
     if figures["held_envelopes"]:
-        click.echo(f"held           {figures['held_envelopes']} envelopes of a newer version: upgrade the workers")
+        yield "held", f"{figures['held_envelopes']} envelopes of a newer version: upgrade the workers"
     for queue in figures["queues"]:
-        click.echo(f"queue          {queue['name']}: {queue['messages']} messages, {queue['consumers']} consumers")
+        yield "queue", f"{queue['name']}: {queue['messages']} messages, {queue['consumers']} consumers"
+    if refreshes["waiting"]:
+        yield "to be fetched", f"{refreshes['waiting']}, the oldest touched {ago(refreshes['oldest'], now)}, {refreshes['failing']} failing"
+    for run in figures["reconciles"]:
+        yield "reconcile", _run(run) + f", began {ago(run['began_at'], now)}" + _error(run["error"])
+    yield from _freshness(figures["freshness"], now)
+    if figures["without_api"]:
+        yield "hints alone", f"{', '.join(figures['without_api'])}: no API is configured that could confirm what webhooks say"
+
+
+def _freshness(fresh: dict[str, Any], now: Any) -> Iterator[tuple[str, str]]:
+    for one in fresh["sources"]:
+        yield "source", f"{_quiet(one)}{one['name']} of {one['account']}: last delivery {ago(one['last_delivery'], now)}"
+    for one in fresh["polls"]:
+        failures = f", {one['failures']} failures since" if one["failures"] else ""
+        text = f"{one['name']} of {one['account']}: last success {ago(one['last_success'], now)}{failures}"
+        yield "poll", _quiet(one) + text + _error(one["error"])
+    for one in fresh["subscribers"]:
+        yield "subscriber", f"{_quiet(one)}{one['name']} of {one['account']}: {one['state']}, for {one['event']}"
+
+
+def _run(run: dict[str, Any]) -> str:
+    found = ", ".join(f"{name} {run[name]}" for name in ("missing", "extra", "different"))
+    return f"{run['account']}: {run['state']}{' (dry run)' if run['dry_run'] else ''}: {found}"
+
+
+def _quiet(one: dict[str, Any]) -> str:
+    return "QUIET " if one["quiet"] else ""
+
+
+def _error(error: str | None) -> str:
+    return f": {error}" if error else ""
 
 
 async def _figures(settings: Settings) -> dict[str, Any]:
     from schemas.delivery import now_utc
     from workers.operations import health
 
-    figures = asdict(await health.status(now_utc()))
-    return figures | {"queues": await _queues(settings)}
+    found = await health.status(now_utc(), settings.accounts)
+    return asdict(found) | {"quiet": found.freshness.quiet, "queues": await _queues(settings)}
 
 
 async def _queues(settings: Settings) -> list[dict[str, Any]]:

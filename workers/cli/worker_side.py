@@ -4,21 +4,30 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import stamina
 import structlog
 
+from schemas.delivery import now_utc
 from schemas.logs import Log
 from schemas.settings import Settings
 from workers.cli.process import EndedByItself
 from workers.consumer import Consumer, readmitted
 from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
+from workers.handlers import handle
 from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.migrations import check_schema, migrate
-from workers.operations.health import worker_readiness
+from workers.mirror.apply import Mirror
+from workers.operations.health import Watch, worker_readiness
 from workers.pipeline import Pipeline
+from workers.refresher import Refresher
+from workers.scheduler import Scheduler
+from workers.vendors.accounts import OpenAccounts
 
 log = structlog.get_logger()
 
@@ -32,8 +41,10 @@ class WorkerRunning(Exception):
 class Worker:
     """A lane from an inlet into the database, which may be away at any time."""
 
-    def __init__(self, settings: Settings, inlet: Inlet, *, set_up: bool = False) -> None:
-        self._settings, self._inlet, self._set_up = settings, inlet, set_up
+    def __init__(self, settings: Settings, inlet: Inlet, *, set_up: bool = False, now: Callable[[], datetime] = now_utc) -> None:
+        self._settings, self._inlet, self._set_up, self._now = settings, inlet, set_up, now
+        self._mirror = Mirror(frozenset(settings.accounts), timedelta(seconds=settings.worker.clock_skew))
+        self._watch = Watch(settings.accounts, now)
         self._database: Database | None = None
         self.lane: Lane | None = None
 
@@ -42,26 +53,46 @@ class Worker:
 
         Raises WorkerRunning, DatabaseRefused, SchemaMismatch, TopologyDiffers.
         """
-        async with self._opened() as database:
-            self._database, self.lane = database, Lane(self._inlet, Pipeline(database), database)
-            feeding, working = asyncio.create_task(self._inlet.run()), asyncio.create_task(self.lane.run())
+        async with self._opened() as database, self._accounts() as accounts:
+            self._database, self.lane = database, Lane(self._inlet, self._pipeline(database), database)
+            # The inlet outlives the rest: what is under way is settled through it.
+            feeding = asyncio.create_task(self._inlet.run())
+            working = [asyncio.create_task(duty) for duty in (self.lane.run(), *self._duties(database, accounts))]
             try:
-                await asyncio.wait({feeding, working}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([feeding, *working], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                working.cancel()
+                for task in working:
+                    task.cancel()
                 await self.lane.finish(self._settings.worker.grace)
                 feeding.cancel()
-                outcomes = await asyncio.gather(feeding, working, return_exceptions=True)
+                outcomes = await asyncio.gather(feeding, *working, return_exceptions=True)
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
                     raise outcome
-            raise EndedByItself("the inlet or the lane has ended, and nobody told it to")
+            raise EndedByItself("a part of the worker has ended, and nobody told it to")
 
     async def readiness(self) -> tuple[bool, dict[str, object]]:
         """Whether deliveries are being applied now, with details."""
         if self._database is None or self.lane is None:
             return False, {"database": "not connected yet"}
-        return await worker_readiness(self._database, self.lane, self._inlet if isinstance(self._inlet, Consumer) else None)
+        consumer = self._inlet if isinstance(self._inlet, Consumer) else None
+        return await worker_readiness(self._database, self.lane, consumer, self._watch)
+
+    def _duties(self, database: Database, accounts: OpenAccounts) -> Iterator[Coroutine[Any, Any, None]]:
+        """What a worker does beside its lane, for ever."""
+        yield Refresher(database, self._mirror, accounts, self._now).run()
+        yield Scheduler(database, self._mirror, accounts, self._now).run()
+
+    def _pipeline(self, database: Database) -> Pipeline:
+        return Pipeline(database, partial(handle, accounts=self._settings.accounts), self._mirror)
+
+    @contextlib.asynccontextmanager
+    async def _accounts(self) -> AsyncIterator[OpenAccounts]:
+        accounts = OpenAccounts(self._settings.accounts, self._now)
+        try:
+            yield accounts
+        finally:
+            await accounts.close()
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[Database]:
@@ -83,7 +114,7 @@ class Worker:
                     if self._set_up:
                         await migrate(database)
                     await check_schema(database)
-                    await _readmit(Pipeline(database))
+                    await _readmit(self._pipeline(database))
                     return database
                 except DatabaseAway as away:
                     log.error(Log.DATABASE_AWAY, error=str(away))

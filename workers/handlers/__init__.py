@@ -8,17 +8,30 @@ from schemas.accounts import Account
 from schemas.delivery import Delivery
 from schemas.states import Reason
 from schemas.vendors import VENDORS, Vendor
-from workers.handlers import action_subscription
-from workers.handlers.bodies import Unparsable, event_named_in, parsed
+from workers.handlers import action_subscription, anewspring, certificate, certificate_action, confirmation, ispring, person
+from workers.handlers.bodies import Unparsable, content, event_named_in
 from workers.handlers.outcomes import Applied, Dead, Ignored, Outcome
 
 #: A delivery, its parsed body, and its account's settings, where the account is configured.
 Handler = Callable[[Delivery, Any, Account | None], Outcome]
 
-#: (vendor, event) to its handler: the index of what muster does. A known event without a row is ignored, and can be replayed.
-HANDLERS: Mapping[tuple[str, str], Handler] = {
+#: (vendor, event) to its handler: the index of what muster does; a vendor that publishes no list of events has one for all of them.
+#: A known event without a row is ignored, and can be replayed.
+HANDLERS: Mapping[tuple[str, str | None], Handler] = {
     ("4hse", "ACTION_SUBSCRIPTION::CREATE"): action_subscription.created,
     ("4hse", "ACTION_SUBSCRIPTION::DELETE"): action_subscription.deleted,
+    ("4hse", "CERTIFICATE::CREATE"): certificate.changed,
+    ("4hse", "CERTIFICATE::UPDATE"): certificate.changed,
+    ("4hse", "CERTIFICATE::DELETE"): certificate.changed,
+    ("4hse", "CERTIFICATE_ACTION::CREATE"): certificate_action.changed,
+    ("4hse", "CERTIFICATE_ACTION::UPDATE"): certificate_action.changed,
+    ("4hse", "CERTIFICATE_ACTION::DELETE"): certificate_action.changed,
+    ("4hse", "PERSON::CREATE"): person.changed,
+    ("4hse", "PERSON::UPDATE"): person.changed,
+    ("4hse", "PERSON::DELETE"): person.changed,
+    ("anewspring", None): anewspring.told,
+    ("ispring", "CONFIRMATION"): confirmation.asked,
+    ("ispring", "COURSE_COMPLETED_SUCCESSFULLY"): ispring.completed,
 }
 
 __all__ = ["HANDLERS", "Applied", "Dead", "Ignored", "Outcome", "handle"]
@@ -37,11 +50,12 @@ def handle(delivery: Delivery, accounts: Mapping[str, Account] = MappingProxyTyp
         return Dead(None, Reason.EVENT_MISSING)
     if vendor.events is not None and event not in vendor.events:
         return Dead(event, Reason.UNKNOWN_EVENT, event)
-    handler = HANDLERS.get((vendor.name, event))
+    handler = HANDLERS.get((vendor.name, event if vendor.events else None))
     if handler is None:
         return Ignored(event, Reason.NOT_HANDLED)
     try:
-        return handler(delivery, parsed(delivery.body), accounts.get(delivery.account))
+        body = content(delivery.body, xml=vendor.event_element is not None)
+        return handler(delivery.model_copy(update={"event": event}), body, accounts.get(delivery.account))
     except Unparsable as error:
         return Dead(event, Reason.UNPARSABLE, str(error))
 

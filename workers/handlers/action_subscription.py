@@ -8,7 +8,7 @@ from schemas.accounts import Account
 from schemas.delivery import Delivery
 from schemas.fourhse import SUBSCRIPTION_FIELDS, CreatedSubscription, DeletedSubscription, oddities
 from schemas.states import Reason, RefreshKind
-from workers.handlers.outcomes import Applied, Dead, Outcome
+from workers.handlers.outcomes import Applied, Dead, Outcome, unfit
 from workers.mirror.evidence import Touch
 from workers.mirror.hints import Hint
 
@@ -30,7 +30,7 @@ def _hint(delivery: Delivery, body: Any, shape: type[DeletedSubscription], *, de
     try:
         subscription = shape.model_validate(body)
     except ValidationError as error:
-        return _dead(event, error)
+        return unfit(event, error)
     fields = {name: getattr(subscription, name) for name in SUBSCRIPTION_FIELDS}
     hint = Hint(
         account=delivery.account,
@@ -43,11 +43,3 @@ def _hint(delivery: Delivery, body: Any, shape: type[DeletedSubscription], *, de
     )
     touch = Touch(delivery.account, RefreshKind.ACTION_SUBSCRIPTION, hint.subject, delivery.received_at, delivery=delivery.id)
     return Applied(event, (hint, touch), hint.subject)
-
-
-def _dead(event: str, error: ValidationError) -> Dead:
-    wrong = error.errors(include_input=False, include_url=False)
-    missing = [str(one["loc"][0]) for one in wrong if one["type"] == "missing"]
-    if missing:
-        return Dead(event, Reason.MISSING_FIELD, ", ".join(missing))
-    return Dead(event, Reason.INVALID_FIELD, "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in wrong))

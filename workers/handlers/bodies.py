@@ -8,6 +8,9 @@ import jiter
 from defusedxml import ElementTree as HardenedTree
 from defusedxml.common import DefusedXmlException
 
+#: As deep as jiter reads JSON.
+_DEEPEST = 200
+
 
 class Unparsable(Exception):
     """The body cannot be read; the message says where, without quoting it."""
@@ -25,14 +28,36 @@ def parsed(body: bytes) -> Any:
 
 def event_named_in(body: bytes, field: str | None, element: str | None) -> str | None:
     """The event that the body names, in a field of its JSON object or an element of its XML; raises Unparsable."""
-    if element is not None and body.lstrip()[:1] == b"<":
-        name = _xml(body).findtext(f".//{element}")
+    if element is not None and _is_xml(body):
+        root = _xml(body)
+        name = root.findtext(element) or root.findtext(f".//{element}")
         return name.strip() if name else None
     value = parsed(body)
     if not isinstance(value, dict):
         raise Unparsable("not a JSON object")
     name = value.get(field or "")
     return name if isinstance(name, str) and name else None
+
+
+def content(body: bytes, *, xml: bool) -> Any:
+    """What the body says, where `xml` allows for it in XML as in JSON: the same paths lead to the same values; raises Unparsable."""
+    return _value(_xml(body)) if xml and _is_xml(body) else parsed(body)
+
+
+def _is_xml(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
+
+
+def _value(element: Element, depth: int = 0) -> Any:
+    """An element as an object of its attributes and children, repeated ones as a list; as its text where it has neither."""
+    if depth > _DEEPEST:
+        raise Unparsable("XML of endless nesting")
+    fields: dict[str, list[Any]] = {name: [value] for name, value in element.attrib.items()}
+    for child in element:
+        fields.setdefault(child.tag.rpartition("}")[2], []).append(_value(child, depth + 1))
+    if fields:
+        return {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
+    return (element.text or "").strip() or None
 
 
 def _xml(body: bytes) -> Element:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from schemas.states import Reason
 from workers.mirror.evidence import Effect
 
@@ -38,3 +40,12 @@ class Dead:
 
 
 Outcome = Applied | Ignored | Dead
+
+
+def unfit(event: str, error: ValidationError) -> Dead:
+    """What a body means that is not of the shape that is needed."""
+    wrong = error.errors(include_input=False, include_url=False)
+    missing = [str(one["loc"][0]) for one in wrong if one["type"] == "missing"]
+    if missing:
+        return Dead(event, Reason.MISSING_FIELD, ", ".join(missing))
+    return Dead(event, Reason.INVALID_FIELD, "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in wrong))

@@ -19,8 +19,10 @@ ALTER TABLE action_subscriptions
 
 UPDATE action_subscriptions SET hint_last_at = hint_received_at;
 
--- Whose subscriptions a person's or a certificate's webhook touches.
+-- Whose subscriptions a webhook of a person or a certificate touches, and which are of one office.
 CREATE INDEX idx_action_subscriptions_subscriber_id ON action_subscriptions (account, subscriber_id);
+CREATE INDEX idx_action_subscriptions_last_certificate_id ON action_subscriptions (account, last_certificate_id);
+CREATE INDEX idx_action_subscriptions_subtenant_id ON action_subscriptions (account, subtenant_id);
 
 -- What is to be fetched from a vendor, and when: one row a thing, however often it was touched.
 CREATE TABLE refreshes (
@@ -45,6 +47,7 @@ CREATE TABLE schedules (
     id BIGSERIAL NOT NULL PRIMARY KEY,
     account TEXT NOT NULL,
     name TEXT NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
     due_at TIMESTAMPTZ NOT NULL,
     lease_until TIMESTAMPTZ,
     holder UUID,
@@ -70,7 +73,9 @@ CREATE TABLE reconcile_runs (
     account TEXT NOT NULL,
     asked JSONB NOT NULL,
     dry_run BOOL NOT NULL,
+    backfill BOOL NOT NULL,
     state TEXT NOT NULL,
+    walk INT NOT NULL,
     next_page INT NOT NULL,
     total BIGINT,
     seen BIGINT NOT NULL,
@@ -82,7 +87,9 @@ CREATE TABLE reconcile_runs (
     began_at TIMESTAMPTZ NOT NULL,
     step_at TIMESTAMPTZ NOT NULL,
     ended_at TIMESTAMPTZ,
-    error TEXT
+    error TEXT,
+    holder UUID NOT NULL,
+    lease_until TIMESTAMPTZ
 );
 
 CREATE INDEX idx_reconcile_runs_began_at ON reconcile_runs (account, began_at);
@@ -103,7 +110,8 @@ CREATE TABLE drifts (
     kind TEXT NOT NULL,
     differing JSONB NOT NULL,
     run UUID NOT NULL,
-    found_at TIMESTAMPTZ NOT NULL
+    found_at TIMESTAMPTZ NOT NULL,
+    CONSTRAINT uid_drifts_key UNIQUE (run, subject)
 );
 
 CREATE INDEX idx_drifts_found_at ON drifts (account, found_at);
@@ -229,6 +237,7 @@ CREATE TABLE attendances (
     superseded_at TIMESTAMPTZ,
     withdrawn BOOL NOT NULL,
     status TEXT,
+    ended_at TIMESTAMPTZ,
     CONSTRAINT uid_attendances_key UNIQUE (account, intervention_id, user_id, version)
 );
 
@@ -246,16 +255,54 @@ CREATE TABLE webhook_subscribers (
     CONSTRAINT uid_webhook_subscribers_key UNIQUE (account, name)
 );
 
--- For teams that query: one row a subscription, read only. The columns are documented in the README.
+-- For teams that query: one row a subscription. The columns are documented in the README.
+-- PostgreSQL lets nobody write through a view that begins WITH.
 CREATE VIEW compliance AS
+WITH s AS (SELECT * FROM action_subscriptions)
 SELECT
-    s.account, s.action_subscription_id, s.state, s.status,
-    s.action_type, s.action_code, s.action_name,
+    s.account, s.action_subscription_id, s.state, s.status, s.owned_active AND s.parent_active AS active,
+    s.action_id, s.action_type, s.action_code, s.action_name,
     s.subscriber_type, s.subscriber_id, s.subscriber_code, s.subscriber_name,
     s.subtenant_id AS office_id, s.office_name, s.tenant_id AS project_id, s.project_name, s.project_type,
-    s.last_certificate_id, s.certificate_date_release, s.certificate_date_expire,
-    s.owned_active AND s.parent_active AS active,
-    s.fetched_at AS as_of, r.since AS stale_since
-FROM action_subscriptions AS s
-LEFT JOIN refreshes AS r
-    ON r.account = s.account AND r.kind = 'action-subscription' AND r.subject = s.action_subscription_id AND r.scope = '';
+    s.last_certificate_id, s.certificate_date_release, s.certificate_date_expire, s.last_session_date,
+    s.hint_last_at AS last_webhook_at, s.fetched_at AS as_of,
+    (
+        SELECT min(since) FROM (
+            SELECT since FROM refreshes AS r
+            WHERE r.account = s.account AND r.kind = 'action-subscription' AND r.subject = s.action_subscription_id
+            UNION ALL
+            SELECT since FROM refreshes AS r
+            WHERE r.account = s.account AND r.kind = 'subscriber' AND r.subject = s.subscriber_id AND r.scope IN ('', s.action_id)
+            UNION ALL
+            SELECT since FROM refreshes AS r
+            WHERE r.account = s.account AND r.kind = 'certificate' AND r.subject = s.last_certificate_id AND r.scope IN ('', s.action_id)
+        ) AS touches
+    ) AS stale_since
+FROM s;
+
+COMMENT ON VIEW compliance IS 'The compliance schedule, one row an entry, read only.';
+COMMENT ON COLUMN compliance.account IS 'The account at 4HSE, by its name in muster''s settings.';
+COMMENT ON COLUMN compliance.action_subscription_id IS '4HSE''s id of the entry; with the account, the key.';
+COMMENT ON COLUMN compliance.state IS 'live; missing: the account''s API does not show it, perhaps for want of rights; deleted.';
+COMMENT ON COLUMN compliance.status IS 'NEW, VALID, EXPIRING or EXPIRED, as 4HSE computed it by as_of; empty where only a webhook told of the entry.';
+COMMENT ON COLUMN compliance.active IS 'False for an entry that is historicized, or belongs to something that is.';
+COMMENT ON COLUMN compliance.action_id IS 'What must be fulfilled: the key of actions.';
+COMMENT ON COLUMN compliance.action_type IS 'TRAINING, MAINTENANCE, HEALTH, CHECK or PER.';
+COMMENT ON COLUMN compliance.action_code IS 'The action''s code.';
+COMMENT ON COLUMN compliance.action_name IS 'The action''s name.';
+COMMENT ON COLUMN compliance.subscriber_type IS 'Who or what must fulfil it: PERSON, ROLE, EQUIPMENT, …';
+COMMENT ON COLUMN compliance.subscriber_id IS 'Its id at 4HSE; of a person, the person''s.';
+COMMENT ON COLUMN compliance.subscriber_code IS 'Its code; of a person, usually the personnel number.';
+COMMENT ON COLUMN compliance.subscriber_name IS 'Its name.';
+COMMENT ON COLUMN compliance.office_id IS 'The office, 4HSE''s subtenant.';
+COMMENT ON COLUMN compliance.office_name IS 'The office''s name.';
+COMMENT ON COLUMN compliance.project_id IS 'The project, 4HSE''s tenant.';
+COMMENT ON COLUMN compliance.project_name IS 'The project''s name.';
+COMMENT ON COLUMN compliance.project_type IS 'The project''s type.';
+COMMENT ON COLUMN compliance.last_certificate_id IS 'The certificate that covers it, or did last.';
+COMMENT ON COLUMN compliance.certificate_date_release IS 'When that was released.';
+COMMENT ON COLUMN compliance.certificate_date_expire IS 'When that expires; empty: never, or there is none.';
+COMMENT ON COLUMN compliance.last_session_date IS 'When the last session was that the subscriber has a seat in.';
+COMMENT ON COLUMN compliance.last_webhook_at IS 'When the last webhook about it arrived.';
+COMMENT ON COLUMN compliance.as_of IS 'When 4HSE was last asked what the row says; empty: never, the row says what webhooks did.';
+COMMENT ON COLUMN compliance.stale_since IS 'Something at 4HSE changed that may concern it, and was not fetched since; empty: nothing known of.';

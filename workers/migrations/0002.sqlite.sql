@@ -54,8 +54,10 @@ FROM action_subscriptions_1;
 
 DROP TABLE action_subscriptions_1;
 
--- Whose subscriptions a person's or a certificate's webhook touches.
+-- Whose subscriptions a webhook of a person or a certificate touches, and which are of one office.
 CREATE INDEX idx_action_subscriptions_subscriber_id ON action_subscriptions (account, subscriber_id);
+CREATE INDEX idx_action_subscriptions_last_certificate_id ON action_subscriptions (account, last_certificate_id);
+CREATE INDEX idx_action_subscriptions_subtenant_id ON action_subscriptions (account, subtenant_id);
 
 -- What is to be fetched from a vendor, and when: one row a thing, however often it was touched.
 CREATE TABLE refreshes (
@@ -80,6 +82,7 @@ CREATE TABLE schedules (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     account TEXT NOT NULL,
     name TEXT NOT NULL,
+    created_at TIMESTAMP NOT NULL,
     due_at TIMESTAMP NOT NULL,
     lease_until TIMESTAMP,
     holder CHAR(36),
@@ -105,7 +108,9 @@ CREATE TABLE reconcile_runs (
     account TEXT NOT NULL,
     asked JSON NOT NULL,
     dry_run INT NOT NULL,
+    backfill INT NOT NULL,
     state TEXT NOT NULL,
+    walk INT NOT NULL,
     next_page INT NOT NULL,
     total BIGINT,
     seen BIGINT NOT NULL,
@@ -117,7 +122,9 @@ CREATE TABLE reconcile_runs (
     began_at TIMESTAMP NOT NULL,
     step_at TIMESTAMP NOT NULL,
     ended_at TIMESTAMP,
-    error TEXT
+    error TEXT,
+    holder CHAR(36) NOT NULL,
+    lease_until TIMESTAMP
 );
 
 CREATE INDEX idx_reconcile_runs_began_at ON reconcile_runs (account, began_at);
@@ -138,7 +145,8 @@ CREATE TABLE drifts (
     kind TEXT NOT NULL,
     differing JSON NOT NULL,
     run CHAR(36) NOT NULL,
-    found_at TIMESTAMP NOT NULL
+    found_at TIMESTAMP NOT NULL,
+    CONSTRAINT uid_drifts_key UNIQUE (run, subject)
 );
 
 CREATE INDEX idx_drifts_found_at ON drifts (account, found_at);
@@ -264,6 +272,7 @@ CREATE TABLE attendances (
     superseded_at TIMESTAMP,
     withdrawn INT NOT NULL,
     status TEXT,
+    ended_at TIMESTAMP,
     CONSTRAINT uid_attendances_key UNIQUE (account, intervention_id, user_id, version)
 );
 
@@ -283,14 +292,24 @@ CREATE TABLE webhook_subscribers (
 
 -- For teams that query: one row a subscription, read only. The columns are documented in the README.
 CREATE VIEW compliance AS
+WITH s AS (SELECT * FROM action_subscriptions)
 SELECT
-    s.account, s.action_subscription_id, s.state, s.status,
-    s.action_type, s.action_code, s.action_name,
+    s.account, s.action_subscription_id, s.state, s.status, s.owned_active AND s.parent_active AS active,
+    s.action_id, s.action_type, s.action_code, s.action_name,
     s.subscriber_type, s.subscriber_id, s.subscriber_code, s.subscriber_name,
     s.subtenant_id AS office_id, s.office_name, s.tenant_id AS project_id, s.project_name, s.project_type,
-    s.last_certificate_id, s.certificate_date_release, s.certificate_date_expire,
-    s.owned_active AND s.parent_active AS active,
-    s.fetched_at AS as_of, r.since AS stale_since
-FROM action_subscriptions AS s
-LEFT JOIN refreshes AS r
-    ON r.account = s.account AND r.kind = 'action-subscription' AND r.subject = s.action_subscription_id AND r.scope = '';
+    s.last_certificate_id, s.certificate_date_release, s.certificate_date_expire, s.last_session_date,
+    s.hint_last_at AS last_webhook_at, s.fetched_at AS as_of,
+    (
+        SELECT min(since) FROM (
+            SELECT since FROM refreshes AS r
+            WHERE r.account = s.account AND r.kind = 'action-subscription' AND r.subject = s.action_subscription_id
+            UNION ALL
+            SELECT since FROM refreshes AS r
+            WHERE r.account = s.account AND r.kind = 'subscriber' AND r.subject = s.subscriber_id AND r.scope IN ('', s.action_id)
+            UNION ALL
+            SELECT since FROM refreshes AS r
+            WHERE r.account = s.account AND r.kind = 'certificate' AND r.subject = s.last_certificate_id AND r.scope IN ('', s.action_id)
+        ) AS touches
+    ) AS stale_since
+FROM s;

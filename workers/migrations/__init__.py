@@ -41,6 +41,7 @@ class Migration:
 MIGRATIONS = (
     Migration(1, 1, "delivery log, held envelopes, action subscriptions"),
     Migration(2, 2, "the vendors' truth: fetched subscriptions, refreshes, reconcile, polled facts"),
+    Migration(3, 3, "follow-ups, the compliance clock, the outbox"),
 )
 
 CURRENT = MIGRATIONS[-1].version

@@ -5,7 +5,7 @@ Every row carries the strongest hint, when the last hint arrived, and when the f
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +13,12 @@ from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
+from workers.mirror.calendar import note, outlooks
+from workers.mirror.changes import told
 from workers.mirror.evidence import Absence, Effect, Sighting, Touch
+from workers.mirror.facts import Fact, observe
 from workers.mirror.hints import Hint, fold
+from workers.mirror.status import Calendar
 from workers.refreshes import mark
 
 _TYPES = {
@@ -58,6 +62,8 @@ _HINTED = Upsert(
         **{name: f"CASE WHEN {_SHOWS} THEN new.{name} ELSE old.{name} END" for name in _SHOWN},
         **{name: f"CASE WHEN {_STRONGER} THEN new.{name} ELSE old.{name} END" for name in _HINT},
         "hint_last_at": "CASE WHEN old.hint_last_at > new.hint_last_at THEN old.hint_last_at ELSE new.hint_last_at END",
+        # A hint tells neither status nor dates.
+        "changes_at": f"CASE WHEN {_SHOWS} THEN NULL ELSE old.changes_at END",
     },
     when=f"old.hint_last_at IS NULL OR new.hint_last_at > old.hint_last_at OR {_STRONGER}",
 )
@@ -67,16 +73,16 @@ _DECIDES = (
 )
 _SIGHTED = Upsert(
     table="action_subscriptions",
-    columns={**_IDS, **_SHOWN, **_FETCH},
+    columns={**_IDS, **_SHOWN, **_FETCH, "changes_at": "timestamptz"},
     key=_KEY,
-    update=(*_SHOWN, *_FETCH),
+    update=(*_SHOWN, *_FETCH, "changes_at"),
     when=_DECIDES,
 )
 _ABSENT = Upsert(
     table="action_subscriptions",
     columns={**_IDS, "state": "text", "flags": "jsonb", **_FETCH},
     key=_KEY,
-    update=("state", *_FETCH),
+    update={**{name: f"new.{name}" for name in ("state", *_FETCH)}, "changes_at": "NULL"},
     when=_DECIDES,
     unless="NOT EXISTS (SELECT 1 FROM action_subscriptions AS s"
     " WHERE s.account = given.account AND s.action_subscription_id = given.action_subscription_id)",
@@ -89,19 +95,25 @@ class Mirror:
 
     accounts: frozenset[str] = frozenset()
     clock_skew: timedelta = timedelta(seconds=5)
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
 
     async def apply(self, connection: Connection, dialect: Dialect, effects: Iterable[Effect]) -> None:
         """Write what deliveries say, wherever that is stronger than what the mirror holds, and note what they touch."""
         given = list(effects)
-        hints = [one for one in given if isinstance(one, Hint)]
-        await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in fold(hints)])
+        hints = fold(one for one in given if isinstance(one, Hint))
+        async with told(connection, dialect, {hint.key: hint.received_at for hint in hints}):
+            await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints])
+        await _observed(connection, dialect, [one for one in given if isinstance(one, Fact)])
         touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts]
         await mark(connection, dialect, touches, self.clock_skew)
 
     async def sighted(self, connection: Connection, dialect: Dialect, sightings: Sequence[Sighting]) -> None:
         """Write what a fetch found, one sighting a subscription, wherever it decides."""
-        rows = [self._sighted(one) for one in sorted(sightings, key=lambda one: (one.account, one.subject))]
-        await _SIGHTED.execute(connection, dialect, rows)
+        looks = await outlooks(connection, dialect, self.calendars, sorted(sightings, key=lambda one: (one.account, one.subject)))
+        rows = [self._sighted(one.sighting) | {"changes_at": one.changes_at} for one in looks]
+        async with told(connection, dialect, {(one.account, one.subject): one.began for one in sightings}):
+            await _SIGHTED.execute(connection, dialect, rows)
+        await note(connection, dialect, looks)
 
     async def absent(self, connection: Connection, dialect: Dialect, absences: Sequence[Absence]) -> None:
         """Write what a fetch did not find, wherever it decides; what was known of it stays."""
@@ -109,13 +121,23 @@ class Mirror:
             {"account": one.account, "action_subscription_id": one.subject, "state": one.state.value, "flags": [], **self._fetch(one)}
             for one in sorted(absences, key=lambda one: (one.account, one.subject))
         ]
-        await _ABSENT.execute(connection, dialect, rows)
+        async with told(connection, dialect, {(one.account, one.subject): one.began for one in absences}):
+            await _ABSENT.execute(connection, dialect, rows)
 
     def _sighted(self, one: Sighting) -> dict[str, Any]:
         return {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags, **self._fetch(one)}
 
     def _fetch(self, one: Sighting | Absence) -> dict[str, Any]:
         return {"fetched_at": one.began, "fetch_covers": one.began - self.clock_skew}
+
+
+async def _observed(connection: Connection, dialect: Dialect, facts: Iterable[Fact]) -> None:
+    """Facts by table and account, in an order that is the same for every writer."""
+    groups: dict[tuple[str, str], list[Fact]] = {}
+    for fact in facts:
+        groups.setdefault((fact.kind.table, fact.account), []).append(fact)
+    for (_, account), group in sorted(groups.items(), key=lambda each: each[0]):
+        await observe(connection, dialect, group[0].kind, account, group, group[0].at)
 
 
 def _hinted(hint: Hint) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from schemas.states import RefreshKind, SubscriptionState
 from workers.mirror.hints import Hint
+from workers.mirror.versions import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Touch:
 
 
 #: What a delivery does to the mirror.
-Effect = Hint | Touch
+Effect = Hint | Touch | Fact
 
 
 @dataclass(frozen=True, slots=True)

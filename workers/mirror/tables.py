@@ -1,6 +1,7 @@
 """The mirror's tables. `workers/migrations/` creates them; a test holds the two against each other.
 
-A result is kept in versions: a corrected or withdrawn one is a new row, and the one before it tells when it was `superseded_at`.
+A result is kept in versions (`workers/mirror/versions.py`): a corrected or withdrawn one is a new row, and the one before it tells
+when it was `superseded_at`; `observed_at` is when a version was last seen to be so.
 
 JSON is read by the standard library: Tortoise takes orjson where it is installed, which makes floats of large integers.
 """
@@ -59,11 +60,14 @@ class ActionSubscription(Model):
     #: When the fetch that decided last began, and until when hints had to arrive for it to decide over them.
     fetched_at = fields.DatetimeField(null=True)
     fetch_covers = fields.DatetimeField(null=True)
+    #: When the row was first seen, which opens its first cycle; when its status changes next by the calendar.
+    first_seen_at = fields.DatetimeField(null=True)
+    changes_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "action_subscriptions"
         unique_together = (("account", "action_subscription_id"),)
-        indexes = (("account", "subscriber_id"),)
+        indexes = (("changes_at",), ("account", "subscriber_id"), ("account", "last_certificate_id"), ("account", "subtenant_id"))
 
 
 class Action(Model):
@@ -206,6 +210,8 @@ class Attendance(Model):
     superseded_at = fields.DatetimeField(null=True)
     withdrawn = fields.BooleanField()
     status = fields.TextField(null=True)
+    #: When the exercise ended.
+    ended_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "attendances"
@@ -218,6 +224,7 @@ class Drift(Model):
     id = fields.BigIntField(primary_key=True)
     account = fields.TextField()
     subject = fields.TextField()
+    #: schemas.states.DriftKind
     kind = fields.TextField()
     #: The names of the fields that differ.
     differing = fields.JSONField[list[str]](decoder=json.loads)
@@ -226,6 +233,7 @@ class Drift(Model):
 
     class Meta:
         table = "drifts"
+        unique_together = (("run", "subject"),)
         indexes = (("account", "found_at"),)
 
 
@@ -235,10 +243,16 @@ class ReconcileRun(Model):
     id = fields.UUIDField(primary_key=True)
     account = fields.TextField()
     #: The filter of its index.
-    asked = fields.JSONField[dict[str, object]](decoder=json.loads)
+    asked = fields.JSONField[dict[str, str]](decoder=json.loads)
     dry_run = fields.BooleanField()
+    #: The mirror was still to be filled: what it did not have yet is no drift.
+    backfill = fields.BooleanField()
+    #: schemas.states.RunState
     state = fields.TextField()
+    #: The how-manieth walk through the pages, and the page that is next in it; 0 when there is none.
+    walk = fields.IntField()
     next_page = fields.IntField()
+    #: How many rows the vendor says there are.
     total = fields.BigIntField(null=True)
     seen = fields.BigIntField()
     calls = fields.BigIntField()
@@ -250,6 +264,9 @@ class ReconcileRun(Model):
     step_at = fields.DatetimeField()
     ended_at = fields.DatetimeField(null=True)
     error = fields.TextField(null=True)
+    #: Whose run it is, and until when it is nobody else's.
+    holder = fields.UUIDField()
+    lease_until = fields.DatetimeField(null=True)
 
     class Meta:
         table = "reconcile_runs"

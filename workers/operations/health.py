@@ -1,18 +1,46 @@
 """How things stand: the one source of every status figure, for the CLI and for the workers' readiness."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import aio_pika
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from schemas import topology
+from schemas.accounts import Account
 from schemas.states import DeliveryState, SubscriptionState
 from workers.consumer import UNREADABLE, Consumer
-from workers.database import Database, DatabaseAway
+from workers.database import Database, DatabaseAway, told_apart
 from workers.lane import Lane
 from workers.log import HeldEnvelope, LoggedDelivery
-from workers.mirror.tables import ActionSubscription
+from workers.mirror.tables import ActionSubscription, ReconcileRun
+from workers.operations.freshness import Freshness, freshness
+from workers.refreshes import Refresh
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is touched and not fetched yet; `oldest`: since when the longest of it."""
+
+    waiting: int
+    failing: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """The last run of reconcile of an account, and the drift that it found."""
+
+    account: str
+    state: str
+    dry_run: bool
+    began_at: datetime
+    ended_at: datetime | None
+    missing: int
+    extra: int
+    different: int
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +54,20 @@ class Status:
     oldest_waiting: datetime | None
     held_envelopes: int
     last_received: datetime | None
+    refreshes: Backlog
+    reconciles: list[Reconciled]
+    freshness: Freshness
+    #: Accounts that live on hints alone: they are in the mirror or deliver, and no API is configured that could confirm it.
+    without_api: list[str]
 
 
-async def status(now: datetime) -> Status:
-    """Count the log and the mirror."""
+async def status(now: datetime, accounts: Mapping[str, Account]) -> Status:
+    """Count the log and the mirror, and what is under way for the configured accounts."""
     waiting = await LoggedDelivery.filter(state=DeliveryState.RECEIVED).order_by("received_at").first()
     # An unreadable message has an id of its content, which says nothing of its time.
     newest = await LoggedDelivery.exclude(vendor=UNREADABLE).order_by("-id").first()
+    fresh = await freshness(now, accounts)
+    known = {source.account for source in fresh.sources} | await _mirrored()
     return Status(
         as_of=now,
         deliveries={state.value: await LoggedDelivery.filter(state=state.value).count() for state in DeliveryState},
@@ -40,7 +75,30 @@ async def status(now: datetime) -> Status:
         oldest_waiting=waiting.received_at if waiting else None,
         held_envelopes=await HeldEnvelope.all().count(),
         last_received=newest.received_at if newest else None,
+        refreshes=await _backlog(),
+        reconciles=[one for name in accounts for one in await _reconciled(name)],
+        freshness=fresh,
+        without_api=sorted(known - accounts.keys()),
     )
+
+
+async def _mirrored() -> set[str]:
+    """The accounts that have a subscription, from one to the next by the index."""
+    found, row = set(), await ActionSubscription.all().order_by("account").first()
+    while row is not None:
+        found.add(row.account)
+        row = await ActionSubscription.filter(account__gt=row.account).order_by("account").first()
+    return found
+
+
+async def _backlog() -> Backlog:
+    oldest = await Refresh.all().order_by("since").first()
+    return Backlog(await Refresh.all().count(), await Refresh.filter(attempts__gt=0).count(), oldest.since if oldest else None)
+
+
+async def _reconciled(account: str) -> list[Reconciled]:
+    names = Reconciled.__slots__
+    return [Reconciled(**row) for row in await ReconcileRun.filter(account=account).order_by("-began_at").limit(1).values(*names)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +131,34 @@ async def queue_depths(broker_url: str) -> list[QueueDepth]:
     return depths
 
 
-async def worker_readiness(database: Database, lane: Lane, consumer: Consumer | None) -> tuple[bool, dict[str, object]]:
-    """Whether deliveries are being applied now, and if not, why."""
+class Watch:
+    """What has gone quiet, looked up now and then: readiness is asked for often."""
+
+    def __init__(self, accounts: Mapping[str, Account], now: Callable[[], datetime], every: timedelta = timedelta(seconds=10)) -> None:
+        self._accounts, self._now, self._every = accounts, now, every
+        self._seen: tuple[datetime, list[str]] | None = None
+
+    async def quiet(self) -> list[str]:
+        """A sentence for each, at most so old; raises DatabaseAway."""
+        now = self._now()
+        if self._seen is None or now - self._seen[0] >= self._every:
+            with told_apart():
+                self._seen = now, (await freshness(now, self._accounts)).quiet
+        return self._seen[1]
+
+
+async def worker_readiness(
+    database: Database, lane: Lane, consumer: Consumer | None, watch: Watch | None = None
+) -> tuple[bool, dict[str, object]]:
+    """Whether deliveries are being applied now, and if not, why; what has gone quiet is told beside it, and no reason."""
     details: dict[str, object] = {"database": lane.held_up or "up", "broker": "embedded", "applied": dict(lane.tally)}
     if consumer is not None:
         details["broker"] = consumer.away or "up"
     if lane.held_up is None:
         try:
             await database.ping()
+            if watch is not None:
+                details["quiet"] = await watch.quiet()
         except DatabaseAway as away:
             details["database"] = str(away)
     return details["database"] == "up" and details["broker"] in {"up", "embedded"}, details

@@ -45,8 +45,8 @@ async def _pages(pages: AsyncIterator[Any]) -> list[Any]:
 
 
 async def _view(hse: Fourhse, given: Arguments, _: Fields) -> Any:
-    resource, id_ = ("action-subscription", given[0]) if len(given) == 1 else given[:2]
-    return await _resource(hse, resource).view(id_)
+    resource, id_ = _entity(hse, given if len(given) > 1 else ["action-subscription", *given])
+    return await resource.view(id_)
 
 
 async def _index(hse: Fourhse, given: Arguments, fields: Fields) -> Any:
@@ -59,16 +59,34 @@ async def _create(hse: Fourhse, given: Arguments, fields: Fields) -> Any:
     return await _resource(hse, given[0]).create(fields)
 
 
+async def _upsert(hse: Fourhse, given: Arguments, fields: Fields) -> Any:
+    return await _resource(hse, given[0]).upsert(fields)
+
+
 async def _update(hse: Fourhse, given: Arguments, fields: Fields) -> Any:
-    return await _resource(hse, given[0]).update(given[1], fields)
+    resource, id_ = _entity(hse, given)
+    return await resource.update(id_, fields)
 
 
 async def _preview_delete(hse: Fourhse, given: Arguments, _: Fields) -> Any:
-    return (await _resource(hse, given[0]).preview_delete(given[1])).affected
+    resource, id_ = _entity(hse, given)
+    return (await resource.preview_delete(id_)).affected
 
 
 async def _delete(hse: Fourhse, given: Arguments, _: Fields) -> Any:
-    return {"deleted": (await _resource(hse, given[0]).delete(given[1])).id}
+    resource, id_ = _entity(hse, given)
+    return {"deleted": (await resource.delete(id_)).id}
+
+
+async def _historicize(hse: Fourhse, given: Arguments, _: Fields) -> None:
+    resource, id_ = _entity(hse, given)
+    await resource.historicize(id_)
+
+
+def _entity(hse: Fourhse, given: Arguments) -> tuple[Any, Any]:
+    """A resource, and an id of it; `JS001@PROJECT` is the person with that code there."""
+    resource, (code, _, project) = _resource(hse, given[0]), given[1].rpartition("@")
+    return resource, dict(zip(resource.shape.key, (code, project), strict=True)) if code and resource.shape.key else given[1]
 
 
 def _resource(hse: Fourhse, name: str) -> Any:
@@ -127,9 +145,11 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "view": Verb("[resource] ID", "One entity; an action-subscription unless another resource is named.", _view),
         "index": Verb("RESOURCE [field=value …] [sort=-field] [history=true]", "Every entity that matches.", _index),
         "create": Verb("RESOURCE field=value …", "Create an entity under an id of ours.", _create, changes=True),
-        "update": Verb("RESOURCE ID field=value …", "Change fields; send the required ids too.", _update, changes=True),
+        "upsert": Verb("RESOURCE code=CODE field=value …", "Create a person, or change the one with this code.", _upsert, changes=True),
+        "update": Verb("RESOURCE ID field=value …", "Change fields; a person's ID may be CODE@PROJECT.", _update, changes=True),
         "preview-delete": Verb("RESOURCE ID", "What a delete would take with it.", _preview_delete),
         "delete": Verb("RESOURCE ID", "Delete an entity and all that belongs to it.", _delete, changes=True),
+        "historicize": Verb("RESOURCE ID", "Make a person inactive instead of deleting them.", _historicize, changes=True),
     },
     "anewspring": {
         "is-subscribed": Verb("USER COURSE", "Whether a learner has a subscription.", lambda c, a, _: c.is_subscribed(*a[:2])),

@@ -1,4 +1,4 @@
-"""HTTP to a vendor: one account's rate, concurrency, deadlines, retries, breaker and byte cap, in one place.
+"""HTTP to a vendor: one account's rate, concurrency, deadlines, retries, pauses, breaker and byte cap, in one place.
 
 Reads are retried; a write is retried only when it certainly was not done. What comes back is an Answer of any status
 below 500 but 429; vendors' modules turn their own refusals into errors. Redirects are not followed.
@@ -91,6 +91,8 @@ class Http:
         self._rate = AsyncLimiter(max(1.0, limits.rate), 1.0 if limits.rate >= 1 else 1.0 / limits.rate)
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._breaker = Breaker(limits.breaker_failures, limits.breaker_pause, limits.breaker_longest)
+        #: What the vendor asks of one call holds for all: nothing is sent before.
+        self._not_before = 0.0
         #: Requests that went out, retries included.
         self.sent = 0
 
@@ -104,10 +106,11 @@ class Http:
         limits, longest = self._limits, self._limits.timeout
         # The steps grow from 0.2 s to 10 s, with up to 1 s of jitter, where an answer may take 30 s; else in proportion.
         steps = {"wait_initial": longest / 150, "wait_max": longest / 3, "wait_jitter": longest / 30}
-        wait = partial(self._wait, _monotonic() + limits.patience)
+        until = _monotonic() + limits.patience
+        wait = partial(self._wait, until)
         async for attempt in stamina.retry_context(wait, attempts=limits.attempts, timeout=limits.patience, **steps):
             with attempt:
-                return await self._once(call)
+                return await self._once(call, until)
         raise AssertionError("retries ended without an answer or an error")
 
     async def close(self) -> None:
@@ -120,12 +123,23 @@ class Http:
             return False
         if error.retry_after is None:
             return True
-        jitter = random.uniform(0, self._limits.timeout / 30)  # noqa: S311 - spreads callers, hides nothing
         allowed = min(self._limits.retry_after_max, until - _monotonic())
-        return error.retry_after + jitter if error.retry_after <= allowed else False
+        return error.retry_after + self._jitter() if error.retry_after <= allowed else False
 
-    async def _once(self, call: Call) -> Answer:
+    def _jitter(self) -> float:
+        return random.uniform(0, self._limits.timeout / 30)  # noqa: S311 - spreads callers, hides nothing
+
+    async def _pause(self, until: float) -> None:
+        """Wait as long as the vendor asked of any call; raises Throttled where that is longer than this one has patience for."""
+        while (left := self._not_before - _monotonic()) > 0:
+            if _monotonic() + left > until:
+                raise Throttled(left)
+            await asyncio.sleep(left + self._jitter())
+
+    async def _once(self, call: Call, until: float) -> Answer:
+        await self._pause(until)
         async with self._slots, self._rate:
+            await self._pause(until)  # which may have begun while this one waited for its turn
             era = self._breaker.admit(_monotonic())
             if era is None:
                 raise Unavailable("left alone for a while after repeated failures (circuit breaker)", self._breaker.remaining(_monotonic()))
@@ -178,6 +192,8 @@ class Http:
 
     def _judged(self, call: Call, answer: Answer) -> Answer:
         wish = retry_after(answer.headers.get("retry-after"), self._now())
+        if wish is not None and answer.status in (429, 503):
+            self._not_before = max(self._not_before, _monotonic() + min(wish, self._limits.retry_after_max))
         if answer.status == 429:
             raise Throttled(wish)
         if answer.status == 503 and (wish is not None or not call.write):  # RFC 9110 §15.6.4: not handled now, come again

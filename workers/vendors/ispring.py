@@ -64,10 +64,10 @@ class Ispring:
             yield checklist, await self.observations(checklist)
 
     async def register(self, name: str, url: str, secret: str | None = None) -> None:
-        """Add a webhook subscriber, unconfirmed. The secret goes out with the request and is kept nowhere."""
+        """Add a webhook subscriber, unconfirmed. The secret and the address' query go out with the request and are kept nowhere."""
         body = {"subscriberName": name, "callbackUrl": url} | ({"secret": secret} if secret else {})
         _check_lengths(body)
-        await self._write("register", body, hidden=secret)
+        await self._write("register", body, hidden=(secret, url.partition("?")[2]))
 
     async def send_code(self, name: str) -> None:
         """Let iSpring deliver a confirmation code to the subscriber's address; codes sent before stop working."""
@@ -75,7 +75,7 @@ class Ispring:
 
     async def confirm(self, name: str, code: str) -> None:
         """Give back the code that was delivered; raises Refused for one that is wrong or outlived."""
-        await self._write("confirm", {"subscriberName": name, "code": code}, hidden=code)
+        await self._write("confirm", {"subscriberName": name, "code": code}, hidden=(code,))
 
     async def subscribe(self, name: str, kind: SubscriptionType, filters: Mapping[str, Sequence[str]] | None = None) -> None:
         """Tell the subscriber of one type of event; `filters` such as userIds and courseIds narrow it."""
@@ -109,13 +109,13 @@ class Ispring:
         """Close the connections."""
         await self._http.close()
 
-    async def _write(self, operation: str, body: Mapping[str, Any], hidden: str | None = None) -> None:
+    async def _write(self, operation: str, body: Mapping[str, Any], hidden: Iterable[str | None] = ()) -> None:
         call = Call("POST", f"/webhook/{operation}", json=body, write=True)
         answer = await self._answered(call, hidden)
         if is_page(answer):
             raise unreadable(call, f"{answer.status} with an HTML page")
 
-    async def _answered(self, call: Call, hidden: str | None = None) -> Answer:
+    async def _answered(self, call: Call, hidden: Iterable[str | None] = ()) -> Answer:
         """The answer of success; on 401 once more with a new token."""
         token = renewed = await self._tokens.current()
         answer = await self._sent(call, token)
@@ -124,7 +124,7 @@ class Ispring:
             renewed = await self._tokens.current()
             answer = await self._sent(call, renewed)
         if not answer.ok:
-            raise _error(call, answer, (token, renewed, hidden))
+            raise _error(call, answer, (token, renewed, *hidden))
         return answer
 
     async def _sent(self, call: Call, token: str) -> Answer:

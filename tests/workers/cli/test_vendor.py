@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.workers.vendors.acme import KEY, SUBSCRIPTION, populated
+from tests.workers.vendors.acme import KEY, PERSON, SUBSCRIPTION, TENANT, populated
 from workers.operations.vendor import VERBS
 from workers.simulators.fourhse import Keycloak, Tenancy, simulator
 from workers.simulators.server import served
@@ -71,6 +71,19 @@ async def test_view_prints_what_the_vendor_has(desk: Desk) -> None:
 
     assert done.code == 0, done.err
     assert json.loads(done.out)["action_subscription_id"] == SUBSCRIPTION
+
+
+async def test_a_person_is_named_by_code_and_project_too(desk: Desk) -> None:
+    upserted = await desk.muster(
+        *("vendor", "hse", "upsert", "person", "code=JS001", f"project_id={TENANT}"),
+        *("first_name=John", "last_name=Smythe", "birth_date=1980-02-29", "--yes"),
+    )
+    viewed = await desk.muster("vendor", "hse", "view", "person", f"JS001@{TENANT}", "--json")
+    historicized = await desk.muster("vendor", "hse", "historicize", "person", f"JS001@{TENANT}", "--yes")
+
+    assert (upserted.code, viewed.code, historicized.code) == (0, 0, 0), upserted.err + viewed.err + historicized.err
+    assert (json.loads(viewed.out)["person_id"], json.loads(viewed.out)["last_name"]) == (PERSON, "Smythe")
+    assert not desk.tenancy.active(PERSON)
 
 
 async def test_index_filters(desk: Desk) -> None:

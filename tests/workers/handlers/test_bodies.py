@@ -1,13 +1,14 @@
 """Bodies into values: what is ambiguous, endless or unstorable is refused with a reason, and nothing else happens."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.handlers.bodies import Unparsable, event_named_in, parsed
+from workers.handlers.bodies import Unparsable, content, event_named_in, parsed
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         pytest.param(b"\n <delivery><a><type> x\n</type></a></delivery>", "x", id="an element with white space, deep"),
         pytest.param(b"<delivery><type/></delivery>", None, id="an empty element"),
         pytest.param(b"<delivery/>", None, id="no such element"),
+        pytest.param(b"<w><activity><type>Lesson</type></activity><type>x</type></w>", "x", id="the outermost element of the name"),
         pytest.param(b"<a>" * 100_000 + b"<type>x</type>" + b"</a>" * 100_000, "x", id="XML of endless nesting"),
     ],
 )
@@ -119,3 +121,44 @@ def test_a_body_that_is_unsafe_or_unreadable_names_no_event(body: bytes) -> None
 def test_xml_is_not_expected_where_the_vendor_sends_json_alone() -> None:
     with pytest.raises(Unparsable, match="not JSON"):
         event_named_in(b"<a><type>x</type></a>", "type", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        pytest.param(b"<w><user><id>a</id></user></w>", {"user": {"id": "a"}}, id="children are fields"),
+        pytest.param(b"\n<w> <a> x\ty\n</a> </w>", {"a": "x\ty"}, id="white space around a text does not count"),
+        pytest.param(b"<w><a/><b> </b></w>", {"a": None, "b": None}, id="an empty element is nothing"),
+        pytest.param(b"<w><a>1</a><b/><a>2</a></w>", {"a": ["1", "2"], "b": None}, id="repeated ones are a list"),
+        pytest.param(b'<w><a id="1"><b>2</b></a></w>', {"a": {"id": "1", "b": "2"}}, id="attributes are fields"),
+        pytest.param(b'<w xmlns:n="urn:n"><n:a>1</n:a></w>', {"a": "1"}, id="a namespace is not part of a name"),
+        pytest.param(b"<w><!-- a --><?b c?><a>&lt;&#233;</a></w>", {"a": "<é"}, id="comments and instructions are none"),
+        pytest.param(b"<w>a</w>", "a", id="a text alone"),
+        pytest.param(b'{"a": 1}', {"a": 1}, id="JSON"),
+    ],
+)
+def test_xml_and_json_become_the_same_values(body: bytes, value: Any) -> None:
+    assert content(body, xml=True) == value
+
+
+@pytest.mark.parametrize("depth", [201, 100_000])
+def test_xml_of_endless_nesting_is_refused(depth: int) -> None:
+    with pytest.raises(Unparsable, match="endless nesting"):
+        content(b"<a>" * (depth + 1) + b"</a>" * (depth + 1), xml=True)
+
+
+def test_a_great_many_elements_are_read_at_once() -> None:
+    value = content(b"<w>" + b"<a/>" * 250_000 + b"</w>", xml=True)
+
+    assert len(value["a"]) == 250_000
+
+
+def test_xml_is_read_only_where_the_vendor_sends_it() -> None:
+    with pytest.raises(Unparsable, match="not JSON"):
+        content(b"<a/>", xml=False)
+
+
+@given(body=st.text("<>/?!ab &;x[]\"'=\n", max_size=60).map(str.encode) | st.binary(max_size=40))
+def test_any_bytes_are_read_or_refused_as_xml_too(body: bytes) -> None:
+    with suppress(Unparsable):
+        content(body, xml=True)

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.fourhse import SUBSCRIPTION_FIELDS
+from schemas.states import RefreshKind, SubscriptionState
 from tests.workers.made import NOON
 from workers.database import Database, close_database, open_database
 from workers.migrations import migrate
 from workers.mirror.apply import Mirror
+from workers.mirror.evidence import Absence, Sighting, Touch
 from workers.mirror.hints import Hint
 from workers.mirror.tables import ActionSubscription
+from workers.refreshes import Refresh
 
 
 def hint(subject: str = "s1", *, deleted: bool = False, at: datetime = NOON, fingerprint: bytes = b"\x01", **said: Any) -> Hint:
@@ -134,6 +137,120 @@ async def test_structured_data_and_times_are_read_back_to_the_digit(database: Da
 
     row = await ActionSubscription.get()
     assert (row.data, type(row.data), row.hint_received_at) == (data, type(data), at)
+
+
+SKEW = timedelta(seconds=5)
+MIRROR = Mirror(frozenset({"hse"}), SKEW)
+Evidence = Hint | Sighting | Absence
+
+_seconds = st.integers(0, 40).map(lambda n: NOON + timedelta(seconds=n))
+_hints = st.builds(
+    lambda deleted, at, tag: hint(deleted=deleted, at=at, fingerprint=tag, action_name="hint"), st.booleans(), _seconds, st.binary()
+)
+_sightings = st.builds(lambda began: sighting(began), _seconds)
+_absences = st.builds(
+    lambda began, state: Absence("hse", "s1", began, state),
+    _seconds,
+    st.sampled_from([SubscriptionState.MISSING, SubscriptionState.DELETED]),
+)
+
+
+def sighting(began: datetime) -> Sighting:
+    """A fetch that began then saw the subscription, under a name that tells which fetch."""
+    fields = dict.fromkeys(SUBSCRIPTION_FIELDS) | {"action_subscription_id": "s1", "action_name": began.isoformat()}
+    return Sighting("hse", "s1", began, fields)
+
+
+async def written(database: Database, evidence: Evidence) -> None:
+    """Write one piece of evidence as the pipeline, or the refresher, does."""
+    async with database.transaction() as connection:
+        match evidence:
+            case Hint():
+                touch = Touch("hse", RefreshKind.ACTION_SUBSCRIPTION, "s1", evidence.received_at)
+                await MIRROR.apply(connection, database.dialect, [evidence, touch])
+            case Sighting():
+                await MIRROR.sighted(connection, database.dialect, [evidence])
+            case Absence():
+                await MIRROR.absent(connection, database.dialect, [evidence])
+
+
+async def shown() -> tuple[str, str | None, datetime | None]:
+    """What the mirror says."""
+    row = await ActionSubscription.get()
+    return row.state, row.action_name, row.fetched_at
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    hints=st.lists(_hints, min_size=1, max_size=5),
+    fetches=st.lists(_sightings | _absences, min_size=1, max_size=5, unique_by=lambda one: one.began),
+    data=st.data(),
+)
+async def test_the_last_fetch_decides_whatever_order_the_evidence_comes_in(
+    database: Database, hints: list[Hint], fetches: list[Sighting | Absence], data: st.DataObject
+) -> None:
+    await ActionSubscription.all().delete()
+    await Refresh.all().delete()
+    evidence: list[Evidence] = [*hints, *fetches]
+    order = data.draw(st.permutations(evidence + data.draw(st.lists(st.sampled_from(evidence), max_size=3))))
+    # What nobody ever told of is not missing: an absence makes no row.
+    assume(not isinstance(order[0], Absence))
+    for one in order:
+        await written(database, one)
+
+    last, told = max(fetches, key=lambda one: one.began), max(one.received_at for one in hints)
+    state, name, fetched_at = await shown()
+    if last.began - SKEW > told:
+        said = ("live", last.began.isoformat()) if isinstance(last, Sighting) else (last.state.value, name)
+        assert (state, name, fetched_at) == (*said, last.began)
+    else:
+        assert (await Refresh.get()).marked_at == told
+
+    final = sighting(NOON + timedelta(minutes=1))
+    for one in data.draw(st.permutations([final, *evidence])):
+        await written(database, one)
+    assert await shown() == ("live", final.began.isoformat(), final.began)
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_webhook_shortly_before_a_fetch_leaves_it_undecided(database: Database, deleted: bool) -> None:
+    await written(database, hint(deleted=deleted, action_name="hint"))
+    await written(database, sighting(NOON + SKEW))
+    undecided = await shown()
+    await written(database, sighting(NOON + SKEW + timedelta(microseconds=1)))
+
+    assert undecided == ("deleted" if deleted else "live", "hint", None)
+    assert (await shown())[0] == "live"
+
+
+async def test_a_create_after_a_fetch_takes_none_of_what_the_fetch_saw(database: Database) -> None:
+    await written(database, sighting(NOON))
+    await written(database, hint(at=NOON + timedelta(hours=1), action_name="hint"))
+
+    assert await shown() == ("live", NOON.isoformat(), NOON)
+    assert (await Refresh.get()).since == NOON + timedelta(hours=1)
+
+
+async def test_a_delete_after_a_fetch_is_believed_until_the_next(database: Database) -> None:
+    await written(database, sighting(NOON))
+    await written(database, hint(deleted=True, at=NOON + timedelta(hours=1)))
+
+    assert (await shown())[0] == "deleted"
+
+
+async def test_what_is_absent_keeps_what_was_known_of_it(database: Database) -> None:
+    await written(database, sighting(NOON))
+    await written(database, Absence("hse", "s1", NOON + timedelta(hours=1), SubscriptionState.MISSING))
+
+    assert await shown() == ("missing", NOON.isoformat(), NOON + timedelta(hours=1))
+
+
+async def test_a_replay_of_what_a_fetch_has_decided_over_touches_nothing(database: Database) -> None:
+    await written(database, sighting(NOON))
+    await written(database, hint(at=NOON - timedelta(minutes=1), deleted=True))
+
+    assert await Refresh.all().count() == 0
+    assert (await shown())[0] == "live"
 
 
 _ACCELERATED = """

@@ -31,9 +31,9 @@ PLACE = {"subtenant_id": OFFICE, "tenant_id": TENANT}
 PASSWORD, KEY = "pa55word-planted", "k3y-planted"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-#: A client that waits, and one that soon gives up waiting; neither waits long between two tries.
-PATIENT = Limits(rate=1000, concurrency=8, timeout=10, attempts=3, breaker_failures=1000)
-HASTY = PATIENT.model_copy(update={"timeout": 0.3})
+#: A client that waits, and one that soon gives up waiting; neither waits long between two tries, nor as long as it is asked to.
+PATIENT = Limits(rate=1000, concurrency=8, timeout=10, attempts=3, retry_after_max=2, breaker_failures=1000)
+HASTY = PATIENT.model_copy(update={"timeout": 0.3, "retry_after_max": 0.2})
 
 
 def acme(send: Send | None = None) -> Tenancy:

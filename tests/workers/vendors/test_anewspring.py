@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from schemas.accounts import AnewspringAccount, Limits
 from schemas.anewspring import Progress, Uid
+from tests.workers.vendors.acme import HASTY, PATIENT
 from workers.simulators.anewspring import Activity, Environment, Manners, simulator
 from workers.simulators.faults import Broken, Dropped, Fault, Faults, Instead, LandsLate, LostAfter, LostBefore, Slow, TooMany
 from workers.simulators.server import served
@@ -20,8 +21,6 @@ from workers.vendors.errors import Conflict, NotFound, Refused, Throttled, Unava
 
 KEY, NEW_KEY = "k3y-planted", "k3y-rotated"
 NOW = datetime(2020, 2, 13, 16, 23, 55, tzinfo=UTC)
-LIMITS = Limits(rate=1000, concurrency=8, timeout=10, attempts=2, breaker_failures=1000)
-HASTY = LIMITS.model_copy(update={"timeout": 0.2})
 LEARNER, OTHER, COURSE, SECOND = "JS001", "AB002", "FIRE", "FIRST AID"
 PRACTICE, EXAM, SURVEY = (
     Activity("PRACTICE", "External", 118),
@@ -41,7 +40,7 @@ class Stage:
     key_file: Path
 
     @asynccontextmanager
-    async def client(self, limits: Limits = LIMITS, **changed: Any) -> AsyncIterator[Anewspring]:
+    async def client(self, limits: Limits = PATIENT, **changed: Any) -> AsyncIterator[Anewspring]:
         """A client, or what `changed` makes of its account."""
         made = {"vendor": "anewspring", "insecure": True, "base_url": self.url, "limits": limits, "api_key_file": self.key_file}
         client = Anewspring(AnewspringAccount.model_validate(made | changed), lambda: datetime.now(UTC))

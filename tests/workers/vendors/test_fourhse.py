@@ -30,6 +30,7 @@ from workers.simulators.fourhse.kinds import SUBSCRIBER_TYPES
 from workers.simulators.server import served
 from workers.vendors.errors import Complaint, Conflict, NotFound, Refused, Throttled, Unavailable, UnknownOutcome, VendorError
 from workers.vendors.fourhse import Fourhse, Resource
+from workers.vendors.fourhse.client import Id
 
 #: What each kind is created with, and a change to it.
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -154,7 +155,7 @@ async def test_a_preview_tells_what_would_go_with_it(client: Fourhse) -> None:
     assert preview.affected == [{"entity": "action-session-subscription", "action_session_subscription_id": ENROLLMENT}]
 
 
-VERBS: dict[str, Callable[[Resource, str], Awaitable[object]]] = {
+VERBS: dict[str, Callable[[Resource, Id], Awaitable[object]]] = {
     "view": lambda resource, id_: resource.view(id_),
     "update": lambda resource, id_: resource.update(id_, fields(resource)),
     "preview": lambda resource, id_: resource.preview_delete(id_),
@@ -186,6 +187,85 @@ async def test_what_cannot_be_an_id_is_not_sent(stage: Stage, client: Fourhse, i
 
 async def test_the_documents_id_that_is_no_uuid_is_taken_as_it_is(client: Fourhse) -> None:
     assert (await client.resources["action-session-subscription"].view(ENROLLMENT))["subscriber_name"] == "Smith John"
+
+
+# A person by code and project.
+
+SMITH = {"code": "JS001", "project_id": TENANT}
+
+
+async def test_a_person_is_found_changed_previewed_and_deleted_by_code_and_project(stage: Stage, client: Fourhse) -> None:
+    persons = client.resources["person"]
+    seen = await persons.view(SMITH)
+    changed = await persons.update(SMITH, {"tax_code": "SMTJHN"})
+    preview = await persons.preview_delete(SMITH)
+    deleted = await persons.delete(SMITH)
+
+    assert seen["person_id"] == PERSON
+    assert (changed["person_id"], changed["tax_code"], changed["last_name"]) == (PERSON, "SMTJHN", "Smith")
+    assert {one["entity"] for one in preview.affected} >= {"action-subscription"}
+    assert (deleted.id, PERSON in stage.tenancy.tables["person"]) == (SMITH, False)
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "historicize"])
+async def test_a_code_that_nobody_has_in_that_project_is_not_found(stage: Stage, client: Fourhse, verb: str) -> None:
+    persons = client.resources["person"]
+    for key in (SMITH | {"code": "JS002"}, SMITH | {"project_id": "elsewhere"}):
+        with pytest.raises(NotFound):
+            await ({"historicize": Resource.historicize} | VERBS)[verb](persons, key)
+
+    assert stage.tenancy.journal == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "said"),
+    [
+        ("person", {"code": "JS001"}, "project_id: required"),
+        ("person", {"code": "", "project_id": TENANT}, "code: required"),
+        ("action", {"code": "FST-01", "project_id": TENANT}, "action_id: 4HSE does this with no action"),
+    ],
+)
+async def test_half_a_key_or_one_of_another_kind_is_not_sent(
+    stage: Stage, client: Fourhse, kind: str, key: dict[str, str], said: str
+) -> None:
+    with pytest.raises(Refused, match=said):
+        await client.resources[kind].delete(key)
+
+    assert not stage.faults.seen
+
+
+async def test_an_upsert_creates_the_first_time_and_changes_the_same_person_after(stage: Stage, client: Fourhse) -> None:
+    persons, given = client.resources["person"], KINDS["person"][0] | {"code": "AR1"}
+    made = await persons.upsert(given)
+    again = await persons.upsert(given | {"last_name": "Bianchi"})
+
+    assert (again["person_id"], again["last_name"]) == (made["person_id"], "Bianchi")
+    assert stage.tenancy.journal == [("CREATE", "person", made["person_id"]), ("UPDATE", "person", made["person_id"])]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("person", "code: required"), ("action", "4HSE does this with no action")])
+async def test_an_upsert_without_a_code_is_not_sent(stage: Stage, client: Fourhse, kind: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        await client.resources[kind].upsert(KINDS[kind][0])
+
+    assert not stage.faults.seen
+
+
+@pytest.mark.parametrize("id_", [PERSON, SMITH], ids=["by id", "by code"])
+async def test_a_historicized_person_is_inactive_and_deleted_is_nothing(stage: Stage, client: Fourhse, id_: Id) -> None:
+    persons = client.resources["person"]
+    await persons.historicize(id_)
+
+    assert (stage.tenancy.active(PERSON), stage.tenancy.journal) == (False, [])
+    assert await rows(persons) == []
+    assert (await persons.view(id_))["code"] == "JS001"
+
+
+async def test_only_persons_are_historicized(stage: Stage, client: Fourhse) -> None:
+    with pytest.raises(Refused, match="no action-subscription"):
+        await client.resources["action-subscription"].historicize(SUBSCRIPTION)
+
+    assert not stage.faults.seen
 
 
 # Index.

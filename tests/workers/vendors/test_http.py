@@ -168,6 +168,45 @@ async def test_a_retry_after_beyond_the_bounds_is_given_back_to_the_caller(limit
 
 
 @pytest.mark.parametrize(
+    "fault", [TooMany(retry_after="1"), Broken(status=503, retry_after="1"), TooMany(retry_after="3600")], ids=["429", "503", "too long"]
+)
+async def test_what_one_call_is_asked_to_wait_all_calls_of_the_account_wait_within_bounds(fault: Fault) -> None:
+    async with given_vendor(retry_after_max=1) as (http, faults):
+        faults.on(fault)
+        first, began = asyncio.create_task(outcome(http, READ)), asyncio.get_running_loop().time()
+        await until(lambda: len(faults.seen) == 1, "the first call's refusal")
+        others = await asyncio.gather(*(outcome(http, call) for call in (READ, WRITE, READ)))
+        waited = asyncio.get_running_loop().time() - began
+
+        assert (others, await first) == (["200"] * 3, "Throttled" if fault == TooMany(retry_after="3600") else "200")
+        assert 1 <= waited < 2
+
+
+async def test_a_call_whose_turn_comes_in_a_pause_waits_too() -> None:
+    async with given_vendor(Vendor(moment=0.1), concurrency=1) as (http, faults):
+        faults.on(TooMany(skip=1, retry_after="1"))
+        calls = [asyncio.create_task(http.call(READ)) for _ in range(3)]
+        await until(lambda: len(faults.seen) == 2, "the second call's refusal")
+        await asyncio.sleep(0.5)
+
+        assert len(faults.seen) == 2
+        assert [answer.status for answer in await asyncio.gather(*calls)] == [200] * 3
+
+
+async def test_a_call_without_the_patience_for_a_pause_is_throttled_at_once_and_not_sent() -> None:
+    async with given_vendor(patience=1, attempts=1) as (http, faults):
+        faults.on(TooMany(retry_after="30"))
+        await outcome(http, READ)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Throttled) as caught:
+            await http.call(READ)
+
+        assert asyncio.get_running_loop().time() - began < 0.5
+        assert 29 < (caught.value.retry_after or 0) <= 30
+        assert (len(faults.seen), http.sent) == (1, 1)
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"),
     [
         (None, None),

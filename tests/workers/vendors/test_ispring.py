@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from schemas.accounts import IspringAccount, Limits
 from schemas.ispring import SubscriptionType
+from tests.workers.vendors.acme import HASTY, PATIENT
 from workers.simulators.faults import Broken, Dropped, Fault, Faults, Instead, LandsLate, LostAfter, LostBefore, Slow, TooMany
 from workers.simulators.ispring import Account, simulator
 from workers.simulators.server import served
@@ -20,8 +21,6 @@ from workers.vendors.errors import NotFound, Refused, Throttled, Unavailable, Un
 from workers.vendors.ispring import Ispring
 
 ID, SECRET, NEW_SECRET, HOOK_SECRET = "788f274b-68f4-11ee-b2b4-d6615e040b19", "s3cret-planted", "s3cret-rotated", "h00k-planted"
-LIMITS = Limits(rate=1000, concurrency=8, timeout=10, attempts=2, breaker_failures=1000)
-HASTY = LIMITS.model_copy(update={"timeout": 0.2})
 FLOOR, KITCHEN = "3fa85f64-5717-4562-b3fc-2c963f66afa6", "00000000-5717-4562-b3fc-2c963f66afa6"
 NAME = "muster-course-completed"
 COMPLETED: SubscriptionType = "COURSE_COMPLETED_SUCCESSFULLY"
@@ -50,7 +49,7 @@ class Stage:
     clock: Clock = field(default_factory=Clock)
 
     @asynccontextmanager
-    async def client(self, limits: Limits = LIMITS, **changed: Any) -> AsyncIterator[Ispring]:
+    async def client(self, limits: Limits = PATIENT, **changed: Any) -> AsyncIterator[Ispring]:
         """A client, or what `changed` makes of its account."""
         made = {"vendor": "ispring", "insecure": True, "base_url": self.url, "limits": limits, "client_id": ID}
         made |= {"client_secret_file": self.secret_file, "account_url": "https://acme.ispringlearn.com", "dates": {"zone": "Europe/Rome"}}

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from schemas.accounts import KareAccount, Limits
 from schemas.kare import LARGEST, Attendance, ExerciseUpdate, Intervention
+from tests.workers.vendors.acme import HASTY, PATIENT
 from workers.simulators.faults import Broken, Dropped, Fault, Faults, Instead, LandsLate, LostAfter, LostBefore, Slow, TooMany
 from workers.simulators.kare import Register, simulator
 from workers.simulators.server import served
@@ -20,8 +21,6 @@ from workers.vendors.kare import Kare
 
 TOKEN, SESSION, NEW_TOKEN, NEW_SESSION = "t0ken-planted", "s3ssion-planted", "t0ken-rotated", "s3ssion-rotated"
 NOW = datetime(2024, 12, 1, 12, 34, 56, tzinfo=UTC)
-LIMITS = Limits(rate=1000, concurrency=8, timeout=10, attempts=2, breaker_failures=1000)
-HASTY = LIMITS.model_copy(update={"timeout": 0.2})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Stage:
     session_file: Path
 
     @asynccontextmanager
-    async def client(self, limits: Limits = LIMITS, **changed: Any) -> AsyncIterator[Kare]:
+    async def client(self, limits: Limits = PATIENT, **changed: Any) -> AsyncIterator[Kare]:
         """A client, or what `changed` makes of its account."""
         made = {"vendor": "kare", "insecure": True, "base_url": self.url, "limits": limits}
         made |= {"token_file": self.token_file, "session_token_file": self.session_file}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from workers.simulators.fourhse.login import PATH
 from workers.vendors.credentials import Credential
 from workers.vendors.errors import Refused, Throttled, Unavailable, VendorError
 from workers.vendors.http import Http
-from workers.vendors.tokens import Token, Tokens
+from workers.vendors.tokens import Pauses, Token, Tokens
 
 Given = tuple[Tokens, Stage]
+AS_USUAL = Pauses()
 
 
 @asynccontextmanager
-async def logging_in(directory: Path, *, early: float = 30, lifetime: float = 300, refresh_lifetime: float = 1800) -> AsyncIterator[Given]:
+async def logging_in(
+    directory: Path, *, early: float = 30, lifetime: float = 300, refresh_lifetime: float = 1800, pauses: Pauses = AS_USUAL
+) -> AsyncIterator[Given]:
     """Tokens of muster's at Acme's Keycloak, with the password in a file."""
     async with staged(directory, lifetime=lifetime, refresh_lifetime=refresh_lifetime) as stage:
         password = Credential("password_file", stage.file("password", PASSWORD))
@@ -31,7 +35,7 @@ async def logging_in(directory: Path, *, early: float = 30, lifetime: float = 30
             "username": "muster",
             "password": password.read(),
         }
-        yield Tokens(http, PATH, grant, early, password.forget), stage
+        yield Tokens(http, PATH, grant, early, password.forget, pauses), stage
         await http.close()
 
 
@@ -100,6 +104,47 @@ async def test_a_wrong_password_is_refused_in_the_vendors_word_and_not_tried_twi
 
         assert stage.faults.count(PATH) == 1
     assert "planted" not in repr(caught.value)
+
+
+async def test_a_wrong_password_is_not_sent_again_by_later_calls_until_its_file_changes(tmp_path: Path) -> None:
+    async with logging_in(tmp_path) as (tokens, stage):
+        stage.file("password", "wr0ng-planted")
+        with pytest.raises(Refused):
+            await tokens.current()
+        for _ in range(5):
+            with pytest.raises(Refused, match=r"^401: login: invalid_grant; the same is not sent again for 60 s$") as caught:
+                await tokens.current()
+        assert stage.faults.count(PATH) == 1
+        stage.file("password", PASSWORD)
+
+        assert await tokens.current()
+    assert stage.faults.count(PATH) == 2
+    assert "planted" not in repr(caught.value)
+
+
+async def test_a_wrong_password_is_tried_again_after_pauses_that_grow_to_a_bound(tmp_path: Path) -> None:
+    async with logging_in(tmp_path, pauses=Pauses(first=0.2, longest=0.5)) as (tokens, stage):
+        stage.file("password", "wr0ng")
+        loop, sent = asyncio.get_running_loop(), list[float]()
+        while len(sent) < 4:
+            with pytest.raises(Refused):
+                await tokens.current()
+            sent += [loop.time()] * (stage.faults.count(PATH) - len(sent))
+            await asyncio.sleep(0.01)
+        stage.keycloak.users["muster"] = "wr0ng"
+        await asyncio.sleep(0.5)
+
+        assert await tokens.current(), "and once it is let in, all is forgotten"
+    assert [int((later - earlier) / pause) for (earlier, later), pause in zip(pairwise(sent), (0.19, 0.39, 0.49), strict=True)] == [1, 1, 1]
+
+
+async def test_an_answer_that_says_nothing_of_the_password_begins_no_pause(tmp_path: Path) -> None:
+    async with logging_in(tmp_path) as (tokens, stage):
+        stage.faults.on(Instead(status=404))
+        with pytest.raises(Refused):
+            await tokens.current()
+
+        assert await tokens.current()
 
 
 async def test_a_password_that_was_changed_meanwhile_is_read_again(tmp_path: Path) -> None:

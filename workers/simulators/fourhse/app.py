@@ -1,6 +1,6 @@
 """4HSE's API 2.0.0 over a tenancy, with Yii2's statuses, bodies and headers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import jiter
@@ -41,8 +41,11 @@ def simulator(tenancy: Tenancy, keycloak: Keycloak) -> Starlette:
             Route("/v2/{kind}/index", guarded(_index), methods=["POST"]),
             Route("/v2/{kind}/create", guarded(_create), methods=["POST"]),
             Route("/v2/{kind}/view/{id}", guarded(_view), methods=["GET"]),
+            Route("/v2/{kind}/view", guarded(_view), methods=["GET"]),
             Route("/v2/{kind}/update/{id}", guarded(_update), methods=["PUT", "PATCH"]),
+            Route("/v2/{kind}/update", guarded(_update), methods=["PUT", "PATCH"]),
             Route("/v2/{kind}/delete/{id}", guarded(_delete), methods=["DELETE"]),
+            Route("/v2/{kind}/delete", guarded(_delete), methods=["DELETE"]),
         ],
         exception_handlers={HTTPException: _exception, Absent: _absent, Invalid: _invalid},
     )
@@ -63,28 +66,45 @@ async def _index(tenancy: Tenancy, path: str, request: Request) -> Response:
 
 
 async def _create(tenancy: Tenancy, path: str, request: Request) -> Response:
-    row = tenancy.create(path, await _body(request))
+    body = await _body(request)
+    if path == "person" and body.get("unique_code") and (known := _by_code(tenancy, body)):
+        return JSONResponse(tenancy.update(path, known, body))
+    row = tenancy.create(path, body)
     return JSONResponse(row, 201, {"Location": f"/v2/{path}/view/{row[KINDS[path].id]}"})
 
 
 async def _view(tenancy: Tenancy, path: str, request: Request) -> Response:
-    return JSONResponse(tenancy.view(path, request.path_params["id"]))
+    return JSONResponse(tenancy.view(path, _id(tenancy, path, request)))
 
 
 async def _update(tenancy: Tenancy, path: str, request: Request) -> Response:
-    return JSONResponse(tenancy.update(path, request.path_params["id"], await _body(request)))
+    return JSONResponse(tenancy.update(path, _id(tenancy, path, request), await _body(request)))
 
 
 async def _delete(tenancy: Tenancy, path: str, request: Request) -> Response:
-    id = request.path_params["id"]  # noqa: A001
-    if request.query_params.get("force", "false") not in ("true", "1"):
-        return JSONResponse([{"entity": kind, KINDS[kind].id: child} for kind, child in tenancy.affected(path, id)])
-    if path == "person" and request.query_params.get("historicize") == "true":
+    id = _id(tenancy, path, request)  # noqa: A001
+    if path == "person" and request.query_params.get("historicize") in ("true", "1"):
         tenancy.row(path, id)
         tenancy.historicize(id)
-    else:
+    elif request.query_params.get("force", "false") in ("true", "1"):
         tenancy.delete(path, id)
+    else:
+        return JSONResponse([{"entity": kind, KINDS[kind].id: child} for kind, child in tenancy.affected(path, id)])
     return Response(status_code=204)
+
+
+def _id(tenancy: Tenancy, path: str, request: Request) -> str:
+    """The id in the path, or of a person whose code and project are in the query."""
+    given: str | None = request.path_params.get("id")
+    found = given or (_by_code(tenancy, request.query_params) if path == "person" else None)
+    if found is None:
+        raise Absent
+    return found
+
+
+def _by_code(tenancy: Tenancy, given: Mapping[str, Any]) -> str | None:
+    wanted = {name: given.get(name) for name in ("code", "project_id")}
+    return next((id for id, row in tenancy.tables["person"].items() if wanted.items() <= row.items()), None)  # noqa: A001
 
 
 async def _body(request: Request) -> Row:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from workers.simulators.fourhse.compliance import shown
 from workers.simulators.fourhse.kinds import KINDS, LINKS, Row
 from workers.simulators.fourhse.listing import Listing
 from workers.simulators.fourhse.validation import errors, label
 from workers.simulators.fourhse.webhooks import Announcer, Send
+
+_ROME = ZoneInfo("Europe/Rome")
 
 
 class Invalid(Exception):
@@ -169,8 +172,8 @@ class Tenancy:
     # What is computed from it.
 
     def today(self) -> date:
-        """The date by the given clock."""
-        return self.now().date()
+        """The date in Italy by the given clock."""
+        return self.now().astimezone(_ROME).date()
 
     def hidden(self, row: Row) -> bool:
         """Whether the login may not see it."""

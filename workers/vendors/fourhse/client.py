@@ -15,10 +15,12 @@ from workers.vendors.errors import Complaint, NotFound, Refused, UnknownOutcome
 from workers.vendors.fourhse.login import authorization
 from workers.vendors.fourhse.refusals import refusal
 from workers.vendors.fourhse.shapes import SHAPES, Shape
-from workers.vendors.http import Answer, Call, Http
+from workers.vendors.http import Answer, Call, Http, Method
 from workers.vendors.reading import content, is_page, unreadable
 
 Row = Mapping[str, Any]
+#: An entity's id, or where its kind has one (`Shape.key`), its key: a person's code and project_id.
+Id = str | Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Preview:
 class Deleted:
     """The entity, and all that belonged to it, is gone."""
 
-    id: str
+    id: Id
 
 
 class Fourhse:
@@ -134,9 +136,9 @@ class Resource:
                 return
             before = page.rows
 
-    async def view(self, id: str) -> Row:  # noqa: A002
+    async def view(self, id: Id) -> Row:  # noqa: A002
         """One entity; raises NotFound."""
-        return await self._row(Call("GET", self._path("view", id)), about_one=True)
+        return await self._row(self._about("GET", "view", id), about_one=True)
 
     async def create(self, fields: Row) -> Row:
         """Create an entity under an id of ours, so that a repeated create is recognised; raises Conflict if it is there already.
@@ -145,32 +147,44 @@ class Resource:
         """
         own = {name: value for name, value in fields.items() if name not in self.shape.computed}
         own[self.shape.id] = own.get(self.shape.id) or str(uuid4())
-        self._complete(own)
+        self._complete(own, self.shape.required)
         await self._check_fit(own)
         try:
             return await self._row(Call("POST", f"/v2/{self.shape.path}/create", json=own, write=True), about_one=False)
         except UnknownOutcome as error:
             raise UnknownOutcome(f"{error}; {self.shape.id} {own[self.shape.id]}") from None
 
-    async def update(self, id: str, fields: Row) -> Row:  # noqa: A002
+    async def upsert(self, fields: Row) -> Row:
+        """Create an entity, or change the one with the same key; under whichever id, so none is sent. Doing it twice does no harm."""
+        own = {name: value for name, value in fields.items() if name not in self.shape.computed}
+        self._complete(own, (*self.shape.required, *self._key()))
+        body = own | {"unique_code": True}
+        return await self._row(Call("POST", f"/v2/{self.shape.path}/create", json=body, write=True), about_one=False)
+
+    async def update(self, id: Id, fields: Row) -> Row:  # noqa: A002
         """Change fields. The ids that the schema requires beside them are looked up where they are not given; raises NotFound."""
         own = {name: value for name, value in fields.items() if name not in self.shape.computed}
-        if self._missing(own):
+        if self._missing(own, self.shape.required):
             current = await self.view(id)
             own = {name: current.get(name) for name in self.shape.required} | own
-        self._complete(own)
-        return await self._row(Call("PUT", self._path("update", id), json=own, write=True), about_one=True)
+        self._complete(own, self.shape.required)
+        return await self._row(self._about("PUT", "update", id, json=own, write=True), about_one=True)
 
-    async def preview_delete(self, id: str) -> Preview:  # noqa: A002
+    async def preview_delete(self, id: Id) -> Preview:  # noqa: A002
         """What a delete would take with it; deletes nothing. Raises NotFound."""
-        call = Call("DELETE", self._path("delete", id), params={"force": "false"})
+        call = self._about("DELETE", "delete", id, {"force": "false"})
         answer = await self._answer(call, about_one=True)
         return Preview(content(call, answer) if answer.body.strip() else None)
 
-    async def delete(self, id: str) -> Deleted:  # noqa: A002
+    async def delete(self, id: Id) -> Deleted:  # noqa: A002
         """Delete the entity and all that belongs to it; raises NotFound."""
-        await self._answer(Call("DELETE", self._path("delete", id), params={"force": "true"}, write=True), about_one=True)
+        await self._answer(self._about("DELETE", "delete", id, {"force": "true"}, write=True), about_one=True)
         return Deleted(id)
+
+    async def historicize(self, id: Id) -> None:  # noqa: A002
+        """Make an entity inactive instead of deleting it; raises NotFound. Without `force`: should the rest be ignored, nothing is lost."""
+        self._key()
+        await self._answer(self._about("DELETE", "delete", id, {"historicize": "true"}, write=True), about_one=True)
 
     async def _answer(self, call: Call, *, about_one: bool) -> Answer:
         answer = await self._client.call(call)
@@ -184,16 +198,26 @@ class Resource:
             raise unreadable(call, "not an object")
         return row
 
-    def _path(self, verb: str, id: str) -> str:  # noqa: A002
+    def _about(self, method: Method, verb: str, id: Id, params: Row | None = None, **more: Any) -> Call:  # noqa: A002
+        """A call about one entity."""
+        path = f"/v2/{self.shape.path}/{verb}"
+        if not isinstance(id, str):
+            self._complete(id, self._key())
+            return Call(method, path, params={name: id[name] for name in self.shape.key} | dict(params or {}), **more)
         if id in ("", ".", ".."):
             raise Refused(0, (Complaint(self.shape.id, "no id"),))
-        return f"/v2/{self.shape.path}/{verb}/{quote(id, safe='')}"
+        return Call(method, f"{path}/{quote(id, safe='')}", params=params, **more)
 
-    def _missing(self, fields: Row) -> list[str]:
-        return [name for name in self.shape.required if fields.get(name) in (None, "")]
+    def _key(self) -> tuple[str, ...]:
+        if not self.shape.key:
+            raise Refused(0, (Complaint(self.shape.id, f"4HSE does this with no {self.shape.path}"),))
+        return self.shape.key
 
-    def _complete(self, fields: Row) -> None:
-        if missing := self._missing(fields):
+    def _missing(self, fields: Row, names: tuple[str, ...]) -> list[str]:
+        return [name for name in names if fields.get(name) in (None, "")]
+
+    def _complete(self, fields: Row, names: tuple[str, ...]) -> None:
+        if missing := self._missing(fields, names):
             raise Refused(0, tuple(Complaint(name, "required, and not given") for name in missing))
 
     async def _check_fit(self, fields: Row) -> None:

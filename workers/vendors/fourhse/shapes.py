@@ -16,6 +16,8 @@ class Shape:
     computed: frozenset[str] = frozenset()
     #: Whether index knows `history`.
     history: bool = False
+    #: What names an entity where its id is not known, and which create can be asked to take for the same.
+    key: tuple[str, ...] = ()
 
 
 _ACTION = {"action_code", "action_name", "action_type"}
@@ -45,6 +47,6 @@ SHAPES: Mapping[str, Shape] = {
         Shape("action-session", "action_session_id", ("action_id", "subtenant_id", "tenant_id")),
         Shape("certificate", "certificate_id", ("date_release", "name", "action_type", "resource_id", "tenant_id")),
         Shape("certificate-action", "certificate_action_id", ("certificate_id", "action_id", "tenant_id")),
-        Shape("person", "person_id", ("first_name", "last_name", "birth_date", "project_id")),
+        Shape("person", "person_id", ("first_name", "last_name", "birth_date", "project_id"), key=("code", "project_id")),
     )
 }

@@ -1,0 +1,48 @@
+"""Every move of a need or an enrollment, with its time and reason: written in the transaction that moves it, and counted by the guard."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from workers.bulk import Upsert
+from workers.database import Connection, Dialect
+from workers.followups.guard import ENROLLING, UNDOING
+from workers.refreshes import run
+
+HOUR = timedelta(hours=1)
+
+_COLUMNS = {"need": "uuid", "enrollment": "uuid", "rule": "text", "state": "text", "reason": "text", "at": "timestamptz"}
+_MOVES = Upsert("followup_moves", _COLUMNS, key=("id",))
+
+
+class Move(NamedTuple):
+    """One move, of a need (with its rule) or of an enrollment."""
+
+    state: str
+    at: datetime
+    reason: str | None = None
+    need: UUID | None = None
+    enrollment: UUID | None = None
+    rule: str | None = None
+
+
+async def note(connection: Connection, dialect: Dialect, moves: Iterable[Move]) -> None:
+    """Write moves down."""
+    rows: list[Mapping[str, Any]] = [move._asdict() for move in moves]
+    await _MOVES.execute(connection, dialect, rows)
+
+
+_LAST_HOUR = """
+    SELECT rule, state, count(*) AS moves FROM followup_moves
+    WHERE rule = any($1) AND at > $2 AND need IS NOT NULL AND state = any($3) GROUP BY rule, state"""
+
+
+async def last_hour(connection: Connection, dialect: Dialect, rules: Iterable[str], now: datetime) -> dict[str, dict[str, int]]:
+    """How often needs of each rule moved into the states that the guard counts, in the hour before `now`."""
+    names = sorted(set(rules))
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    states = [ENROLLING.value, UNDOING.value]
+    for row in await run(connection, dialect, _LAST_HOUR, names, now - HOUR, states):
+        found[row["rule"]][row["state"]] = row["moves"]
+    return found

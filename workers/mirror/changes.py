@@ -1,0 +1,85 @@
+"""What a write changes about action subscriptions, told as events: the rows are locked and read before it, and read again after it."""
+
+import json
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal
+
+from schemas.events import EVENTS, Event, EventType, Subscription
+from schemas.fourhse import SUBSCRIPTION_FIELDS
+from schemas.states import SubscriptionState
+from workers.database import Connection, Dialect
+from workers.outbox import append, raised
+
+Key = tuple[str, str]
+Row = Mapping[str, Any]
+
+_COMPARED = (*SUBSCRIPTION_FIELDS, "state")
+_COLUMNS = ", ".join(f"s.{name}" for name in ("account", *_COMPARED))
+_READ = {
+    "postgres": f"""
+        SELECT {_COLUMNS} FROM unnest($1::text[], $2::text[]) AS given (account, subject)
+        JOIN action_subscriptions AS s ON s.account = given.account AND s.action_subscription_id = given.subject
+        ORDER BY given.account COLLATE "C", given.subject COLLATE "C" FOR UPDATE OF s""",
+    "sqlite": f"""
+        SELECT {_COLUMNS} FROM json_each(?1) AS account JOIN json_each(?2) AS subject USING (key)
+        CROSS JOIN action_subscriptions AS s ON s.account = account.value AND s.action_subscription_id = subject.value""",
+}
+
+#: What became of a subscription's state; anything else that becomes of a live one is a change.
+_MOVED = {
+    (None, SubscriptionState.LIVE): EventType.SUBSCRIPTION_CREATED,
+    (SubscriptionState.DELETED, SubscriptionState.LIVE): EventType.SUBSCRIPTION_CREATED,
+    (None, SubscriptionState.DELETED): EventType.SUBSCRIPTION_DELETED,
+    (SubscriptionState.LIVE, SubscriptionState.DELETED): EventType.SUBSCRIPTION_DELETED,
+    (SubscriptionState.MISSING, SubscriptionState.DELETED): EventType.SUBSCRIPTION_DELETED,
+    (SubscriptionState.LIVE, SubscriptionState.MISSING): EventType.SUBSCRIPTION_MISSING,
+    (SubscriptionState.DELETED, SubscriptionState.MISSING): EventType.SUBSCRIPTION_MISSING,
+}
+
+
+@asynccontextmanager
+async def told(
+    connection: Connection, dialect: Dialect, keys: Mapping[Key, datetime], by: Literal["vendor", "clock"] = "vendor"
+) -> AsyncIterator[None]:
+    """Tell what the writes inside change about these subscriptions; each key with the time of its evidence.
+
+    Nobody else can change them from here to the transaction's end, so every change is told once, from what was told before.
+    """
+    before = await _read(connection, dialect, keys)
+    subjects = {f"{account}/{subject}": (account, subject) for account, subject in keys if (account, subject) not in before}
+    if subjects:
+        # What is not there has no row to lock: its sequence's row stands for it. Above 0, somebody has made it meanwhile.
+        numbers = await raised(connection, dialect, dict.fromkeys(subjects, 0))
+        before |= await _read(connection, dialect, [key for about, key in subjects.items() if numbers[about]])
+    yield
+    after = await _read(connection, dialect, keys)
+    await append(connection, dialect, [one for key in sorted(after) for one in changes(before.get(key), after[key], keys[key], by)])
+
+
+def changes(before: Row | None, after: Row, at: datetime, by: Literal["vendor", "clock"] = "vendor") -> Iterator[Event]:
+    """The events that lead from a row to a row. Pure."""
+    differing = [] if before is None else [name for name in _COMPARED if before[name] != after[name]]
+    moved = _MOVED.get((before["state"] if before else None, after["state"]))
+    if moved is not None:
+        yield _event(moved, after, at)
+    elif differing and after["state"] == SubscriptionState.LIVE:
+        yield _event(EventType.SUBSCRIPTION_CHANGED, after, at, changed=differing)
+    if before is not None and "status" in differing and after["state"] == SubscriptionState.LIVE:
+        yield _event(EventType.STATUS_CHANGED, after, at, before=before["status"], by=by)
+
+
+def _event(type: EventType, row: Row, at: datetime, **more: Any) -> Event:  # noqa: A002 - the spec's name
+    data = EVENTS[type](**{name: row[name] for name in Subscription.model_fields}, **more)
+    return Event(type, row["account"], row["action_subscription_id"], at, data)
+
+
+async def _read(connection: Connection, dialect: Dialect, keys: Collection[Key]) -> dict[Key, Row]:
+    """The rows as the database gives them, locked; in both dialects the same value reads the same."""
+    if not keys:
+        return {}
+    given: list[Any] = [[account for account, _ in keys], [subject for _, subject in keys]]
+    values = given if dialect == "postgres" else [json.dumps(one) for one in given]
+    rows = await connection.execute_query_dict(_READ[dialect], values)
+    return {(row["account"], row["action_subscription_id"]): row for row in rows}

@@ -1,0 +1,163 @@
+"""Events for internal teams: rows until the broker has confirmed them. `workers/relay.py` publishes them."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from tortoise import fields
+from tortoise.models import Model
+from uuid_utils.compat import uuid7
+
+from schemas.delivery import now_utc
+from schemas.events import Event, EventType, cloud_event
+from workers.bulk import Upsert
+from workers.database import Connection, Database, Dialect
+from workers.refreshes import as_time, run
+
+
+class OutboxEvent(Model):
+    """Events for internal teams that are not yet with the broker."""
+
+    id = fields.BigIntField(primary_key=True)
+    event = fields.UUIDField()
+    type = fields.TextField()
+    account = fields.TextField()
+    subject = fields.TextField()
+    sequence = fields.BigIntField()
+    at = fields.DatetimeField()
+    data = fields.JSONField[dict[str, object]](decoder=json.loads)
+    due_at = fields.DatetimeField()
+    attempts = fields.IntField()
+
+    class Meta:
+        table = "outbox"
+        unique_together = (("subject", "sequence"),)
+        indexes = (("due_at",),)
+
+
+class EventSequence(Model):
+    """The last sequence number of each subject."""
+
+    id = fields.BigIntField(primary_key=True)
+    subject = fields.TextField()
+    number = fields.BigIntField()
+
+    class Meta:
+        table = "event_sequences"
+        unique_together = (("subject",),)
+
+
+_OUTBOX = Upsert(
+    "outbox",
+    {
+        "event": "uuid",
+        "type": "text",
+        "account": "text",
+        "subject": "text",
+        "sequence": "bigint",
+        "at": "timestamptz",
+        "data": "jsonb",
+        "due_at": "timestamptz",
+        "attempts": "integer",
+    },
+    key=("subject", "sequence"),
+)
+
+_RAISE = {
+    "postgres": """
+        INSERT INTO event_sequences AS old (subject, number) SELECT * FROM unnest($1::text[], $2::bigint[])
+        ON CONFLICT (subject) DO UPDATE SET number = old.number + excluded.number RETURNING subject, number""",
+    "sqlite": """
+        INSERT INTO event_sequences AS old (subject, number)
+        SELECT s.value, n.value FROM json_each(?1) AS s JOIN json_each(?2) AS n USING (key) WHERE TRUE
+        ON CONFLICT (subject) DO UPDATE SET number = old.number + excluded.number RETURNING subject, number""",
+}
+
+
+async def append(connection: Connection, dialect: Dialect, events: Sequence[Event]) -> None:
+    """Keep events for the relay, in the caller's transaction: they are told if it is committed, and only then.
+
+    Each gets its subject's next number under the lock of the subject's row, so that numbers are committed in their order and
+    without a gap. Once a transaction, and last, if that can be: rows stay locked to its end.
+    """
+    if not events:
+        return
+    last = await raised(connection, dialect, Counter(one.about for one in events))
+    left, now, rows = Counter(one.about for one in events), now_utc(), list[dict[str, Any]]()
+    for one in events:
+        left[one.about] -= 1
+        rows.append(
+            {
+                "event": uuid7(),
+                "type": one.type.value,
+                "account": one.account,
+                "subject": one.about,
+                "sequence": last[one.about] - left[one.about],
+                "at": one.at,
+                "data": one.data.model_dump(mode="json"),
+                "due_at": now,
+                "attempts": 0,
+            }
+        )
+    await _OUTBOX.execute(connection, dialect, rows)
+
+
+async def raised(connection: Connection, dialect: Dialect, by: Mapping[str, int]) -> dict[str, int]:
+    """Lock and raise each subject's number, in the order of the subjects, which is the same for every writer; the new numbers."""
+    subjects = sorted(by)
+    given: list[Any] = [subjects, [by[subject] for subject in subjects]]
+    values = given if dialect == "postgres" else [json.dumps(one) for one in given]
+    rows = await connection.execute_query_dict(_RAISE[dialect], values)
+    return {str(row["subject"]): int(row["number"]) for row in rows}
+
+
+#: How long a claim holds: longer than any confirm is waited for.
+LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that is ours to tell until the lease ends; `told` is what is told."""
+
+    row: int
+    id: UUID
+    type: EventType
+    told: dict[str, Any]
+
+
+#: Only the oldest of a subject: the next is not there to be claimed before that one is told.
+_CLAIM = """
+    WITH due AS (
+        SELECT o.id FROM outbox AS o WHERE o.due_at <= $1
+            AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.subject = o.subject AND older.sequence < o.sequence)
+        ORDER BY o.due_at, o.id LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE outbox SET due_at = $3, attempts = attempts + 1 WHERE id IN (SELECT id FROM due)
+    RETURNING id, event, type, account, subject, sequence, at, data"""
+_TOLD = "DELETE FROM outbox WHERE id = any($1)"
+_RELEASE = "UPDATE outbox SET due_at = $2 WHERE id = any($1)"
+
+
+async def claim(database: Database, now: datetime, limit: int) -> list[Waiting]:
+    """Take the oldest events of so many subjects, at most `limit`; other relays leave them alone until `now + LEASE`."""
+    async with database.transaction() as connection:
+        return [_waiting(row) for row in await run(connection, database.dialect, _CLAIM, now, limit, now + LEASE)]
+
+
+async def settle(database: Database, told: Sequence[Waiting], untold: Sequence[Waiting], now: datetime) -> None:
+    """Forget what was told, and let go of what was not."""
+    async with database.transaction() as connection:
+        if told:
+            await run(connection, database.dialect, _TOLD, [one.row for one in told])
+        if untold:
+            await run(connection, database.dialect, _RELEASE, [one.row for one in untold], now)
+
+
+def _waiting(row: Mapping[str, Any]) -> Waiting:
+    event, at = UUID(str(row["event"])), as_time(row["at"])
+    given = {name: row[name] for name in ("type", "account", "subject", "sequence")}
+    return Waiting(row["id"], event, EventType(row["type"]), cloud_event(id=event, at=at, data=json.loads(row["data"]), **given))
