@@ -76,13 +76,13 @@ class Subscription(Data):
 
 
 class ChangedSubscription(Subscription):
-    """The same after a change."""
+    """An action subscription after a change: fields, or missing and found again."""
 
     changed: list[str] = Field(description="The names of the fields that changed, also of fields that events do not hold.")
 
 
 class StatusChanged(Subscription):
-    """The same after its status changed."""
+    """An action subscription after its status changed."""
 
     before: str | None = Field(description="The status until then.")
     by: Literal["vendor", "clock"] = Field(description="Who changed it: 4HSE, or the calendar.")

@@ -36,6 +36,8 @@ class Log(StrEnum):
     LEASE_LOST = "poll.lease_lost"
     ROWS_UNREADABLE = "poll.rows_unreadable"
     REFRESH_FAILED = "refresh.failed"
+    ENROLLMENT_FAILED = "enrollment.failed"
+    RECORDING_FAILED = "recording.failed"
     OFFICE_WALKED = "refresh.office_walked"
     DATABASE_AWAY = "database.away"
     DATABASE_BACK = "database.back"

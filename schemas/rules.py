@@ -29,7 +29,7 @@ UNDOES: Mapping[TargetKind, frozenset[str]] = {
     TargetKind.COURSE: frozenset({"unsubscribe", "expire", "keep"}),
     TargetKind.SESSION: frozenset({"unsubscribe", "keep"}),
     TargetKind.OBSERVATION: frozenset({"keep"}),
-    TargetKind.EXERCISE: frozenset({"keep"}),
+    TargetKind.EXERCISE: frozenset({"unsubscribe", "keep"}),
 }
 VENDOR_OF: Mapping[TargetKind, str] = {
     TargetKind.COURSE: "anewspring",
@@ -141,7 +141,7 @@ class Exercise(_Section):
     account: Name
     rule_id: int
     start: str
-    length: Span
+    length: Annotated[Span, Field(ge=timedelta(minutes=1))]
     assigned_user: int | None = None
     due: Days | None = None
     approve: bool = False
@@ -379,7 +379,7 @@ def _outcome_faults(rule: Rule) -> Iterator[tuple[str, str, str]]:
     for kind in sorted(kinds):
         if rule.undo not in UNDOES[kind]:
             can = ", ".join(sorted(UNDOES[kind]))
-            yield "undo", f"{rule.undo} is nothing that can be done to a {kind}", f"Take one of {can}"
+            yield "undo", f"{rule.undo} is nothing that can be done to {kind}s", f"Take one of {can}"
     if rule.pass_.grade is not None and TargetKind.COURSE not in kinds:
         yield "pass.grade", "a mark is for a course", "Remove it; an observation's marks stand in observe"
     if not kinds & OF_PERSONS:

@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 #: Rows that are swept in one transaction.
 BATCH = 500
-#: Seconds between two sweeps.
-SHORTEST, LONGEST = 1.0, 30.0
+#: Seconds between two sweeps, and until the next where the database is away.
+SHORTEST, LONGEST, AWAY = 1.0, 5.0, 5.0
 #: When what a sweep failed on, or left due, is looked at again.
 LATER = timedelta(minutes=5)
 
@@ -51,20 +51,22 @@ _NEXT = "SELECT (SELECT min(changes_at) FROM action_subscriptions) AS change, (S
 class Clock:
     """Sweeps whenever something is due."""
 
-    def __init__(self, database: Database, mirror: Mirror, now: Callable[[], datetime], *, batch: int = BATCH) -> None:
-        self._database, self._mirror, self._now, self._batch = database, mirror, now, batch
+    def __init__(
+        self, database: Database, mirror: Mirror, now: Callable[[], datetime], *, batch: int = BATCH, longest: float = LONGEST
+    ) -> None:
+        self._database, self._now, self._batch, self._longest = database, now, batch, longest
         self._sweeps = (_Statuses(database, mirror), _Needs(database, mirror))
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            wait = LONGEST
             try:
                 await self.sweep()
                 wait = await self._until_next()
             except DatabaseAway as away:
                 log.error(Log.DATABASE_AWAY, error=str(away))
-            await asyncio.sleep(wait)
+                wait = AWAY
+            await asyncio.sleep(min(wait, self._longest))
 
     async def sweep(self) -> int:
         """Change what is due now; gives how many statuses changed."""
@@ -104,7 +106,7 @@ class Clock:
             (row,) = await run(self._database.connection, self._database.dialect, _NEXT)
         due = [as_time(one) for one in row.values() if one is not None]
         seconds = (min(due) - self._now()).total_seconds() if due else LONGEST
-        return min(max(seconds, SHORTEST), LONGEST)
+        return max(seconds, SHORTEST)
 
 
 class _Sweep:
@@ -148,7 +150,8 @@ class _Statuses(_Sweep):
         changed = [(row["account"], row["action_subscription_id"]) for row, status, _ in turned if status != row["status"]]
         async with told(connection, self._dialect, dict.fromkeys(changed, now), by="clock"):
             await _write(connection, self._dialect, [(row["id"], status, changes_at) for row, status, changes_at in turned])
-        await self._plan(connection, changed, now)
+        # Also what did not change: who applies a rule makes what it may speak of due (`workers/followups/rule_states.py`).
+        await self._plan(connection, [(row["account"], row["action_subscription_id"]) for row in found], now)
         return len(changed)
 
     async def _turned(self, connection: Connection, account: str, rows: Sequence[Row], now: datetime) -> list[_Turned]:

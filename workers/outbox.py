@@ -86,7 +86,7 @@ async def append(connection: Connection, dialect: Dialect, events: Sequence[Even
     """
     if not events:
         return
-    last = await raised(connection, dialect, Counter(one.about for one in events))
+    last = await _raised(connection, dialect, Counter(one.about for one in events))
     left, now, rows = Counter(one.about for one in events), now_utc(), list[dict[str, Any]]()
     for one in events:
         left[one.about] -= 1
@@ -106,7 +106,7 @@ async def append(connection: Connection, dialect: Dialect, events: Sequence[Even
     await _OUTBOX.execute(connection, dialect, rows)
 
 
-async def raised(connection: Connection, dialect: Dialect, by: Mapping[str, int]) -> dict[str, int]:
+async def _raised(connection: Connection, dialect: Dialect, by: Counter[str]) -> dict[str, int]:
     """Lock and raise each subject's number, in the order of the subjects, which is the same for every writer; the new numbers."""
     subjects = sorted(by)
     given: list[Any] = [subjects, [by[subject] for subject in subjects]]
@@ -129,12 +129,13 @@ class Waiting:
     told: dict[str, Any]
 
 
-#: Only the oldest of a subject: the next is not there to be claimed before that one is told.
+#: Only the oldest of a subject: the next is not there to be claimed before that one is told. Asked row by row in the order of the
+#: index, it costs what is claimed and not what waits.
 _CLAIM = """
     WITH due AS (
         SELECT o.id FROM outbox AS o WHERE o.due_at <= $1
-            AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.subject = o.subject AND older.sequence < o.sequence)
-        ORDER BY o.due_at, o.id LIMIT $2 FOR UPDATE SKIP LOCKED
+            AND o.sequence = (SELECT min(first.sequence) FROM outbox AS first WHERE first.subject = o.subject)
+        ORDER BY o.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
     UPDATE outbox SET due_at = $3, attempts = attempts + 1 WHERE id IN (SELECT id FROM due)
     RETURNING id, event, type, account, subject, sequence, at, data"""

@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -232,6 +232,7 @@ _SQLITE = (
     (r"\$(\d)", r"?\1"),
     (r" FOR UPDATE( OF \w+)?( SKIP LOCKED)?", ""),
     (r' COLLATE "C"', ""),
+    (r"jsonb_array_elements_text\(", "json_each("),
 )
 
 
@@ -247,7 +248,7 @@ async def run(connection: Connection, dialect: Dialect, query: str, *values: Any
 def _sqlite(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(" ", "microseconds")
-    if isinstance(value, UUID):
+    if isinstance(value, UUID | date):
         return str(value)
     return json.dumps(value) if isinstance(value, list) else value
 

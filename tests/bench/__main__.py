@@ -1,4 +1,4 @@
-"""`python -m tests.bench accept|apply|growth|reconcile [--runs N] [--quick] [--rows N]`."""
+"""`python -m tests.bench accept|apply|clock|growth|reconcile [--runs N] [--quick] [--rows N]`."""
 
 import signal
 import sys
@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import click
 
-from tests.bench import accept, apply, growth, reconcile
+from tests.bench import accept, apply, clock, growth, reconcile
 from tests.bench.load import NoLoadGenerator
 from tests.services import Missing
 
 SUBJECTS: dict[str, Callable[..., None]] = {
     "accept": accept.measure,
     "apply": apply.measure,
+    "clock": clock.measure,
     "growth": growth.measure,
     "reconcile": reconcile.measure,
 }

@@ -1,12 +1,16 @@
 """The broker's topology: what the promises need of it."""
 
-from schemas.topology import DEAD, DELIVERIES, EXCHANGES, QUEUES, routing_key
+from schemas.topology import DEAD, DELIVERIES, EVENTS, EXCHANGES, QUEUES, routing_key
 from schemas.vendors import VENDORS
 
 
 def test_every_queue_is_a_quorum_queue_fed_by_an_exchange_that_is_declared() -> None:
     assert {queue.arguments["x-queue-type"] for queue in QUEUES} == {"quorum"}
-    assert {queue.exchange for queue in QUEUES} == {exchange.name for exchange in EXCHANGES} == {DELIVERIES, DEAD}
+    assert {queue.exchange for queue in QUEUES} == {exchange.name for exchange in EXCHANGES} - {EVENTS} == {DELIVERIES, DEAD}
+
+
+def test_the_events_exchange_is_a_topic_and_nobody_has_to_listen() -> None:
+    assert next(exchange.type for exchange in EXCHANGES if exchange.name == EVENTS) == "topic"
 
 
 def test_deliveries_are_dead_lettered_at_least_once_and_not_before_20_attempts() -> None:

@@ -45,8 +45,9 @@ class Muster:
         receiver: str = "",
         sources: Sequence[tuple[str, str]] = (("hse", "4hse"), ("lms", "anewspring"), ("ispring", "ispring")),
         tables: str = "",
+        program: str = "workers.cli",
     ) -> None:
-        self.home = home
+        self.home, self._program = home, program
         home.mkdir(parents=True, exist_ok=True)
         self.port, self.receiver_port, self.worker_port = free_port(), free_port(), free_port()
         self.data_dir = home / "data"
@@ -77,7 +78,7 @@ class Muster:
     def run(self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         done = subprocess.run(
-            [sys.executable, "-m", "workers.cli", *arguments],
+            [sys.executable, "-m", self._program, *arguments],
             env=self._environment | (environment or {}),
             capture_output=True,
             text=True,
@@ -96,7 +97,7 @@ class Muster:
         port = self.worker_port if command == "work" else self.receiver_port
         with (self.home / f"{command}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "workers.cli", command],
+                [sys.executable, "-m", self._program, command],
                 env=self._environment | (environment or {}),
                 stdout=log,
                 stderr=log,

@@ -21,8 +21,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "vendor": ("vendor", "Try a vendor's API by hand, with an account's own credentials."),
     "ispring": ("ispring", "Connect iSpring Learn's webhooks: register, confirm, subscribe; list."),
     "subscriptions": ("subscriptions", "The mirrored compliance schedule: list, show."),
+    "events": ("events", "What other teams are told, live: tail."),
+    "schemas": ("schemas", "What events hold, as JSON Schemas and an AsyncAPI document: export."),
     "reconcile": ("reconcile", "Compare the mirror with 4HSE, heal what differs, report the drift."),
     "rules": ("rules", "What leads to enrollments: list, preview, apply; explain a subscription."),
+    "followups": ("followups", "What is needed and how far it is: list, show; release what is held, cancel."),
     "identities": ("identities", "Who people and offices are in the training's accounts: list, missing, import."),
 }
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from workers.cli.logging import configure
 from workers.cli.options import FAILED, run
 
 if TYPE_CHECKING:  # the simulated vendors take a while to import, and `--help` needs none of them
+    from workers.cli.worker_side import Worker
     from workers.mirror.tables import ActionSubscription
     from workers.simulators.acme import Acme
 
@@ -32,11 +33,25 @@ _SOURCES = {
     "lms": {"vendor": "anewspring", "account": "lms", "verify": {"secrets": [_SECRET]}},
 }
 #: Everything that would take its time takes none here.
-_POLLS = {
-    "hse": {"session_enrollments": "1s"},
-    "ispring": {"observations": "1s"},
-    "kare": {"attendance": "1s"},
+_POLLS = {"ispring": {"observations": "1s"}, "kare": {"attendance": "1s"}}
+_RULE = {
+    "name": "fire-safety",
+    "when": {"action_code": "FST-*"},
+    "enroll": {"account": "lms", "course": "EXAMPLECOURSE-0001", "due": "30d", "expire": "60d", "again": "resubscribe"},
+    "pass": {"grade": 60},
+    "undo": "unsubscribe",
+    "record": {"certificate": "{action_name}"},
 }
+
+
+class Calendar:
+    """The time in the demonstration, which may pass faster."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return now_utc() + self.ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,8 @@ class Scene:
     acme: "Acme"
     settings: Settings
     url: str
+    worker: "Worker"
+    calendar: Calendar
 
     async def post(self, body: Mapping[str, Any], event: str, *, secret: str = _SECRET) -> int:
         """Send muster a webhook of 4HSE's, which 4HSE itself does not send; gives the answer's status."""
@@ -117,10 +134,60 @@ def _result(noun: str, **expected: Any) -> Proof:
     return proof
 
 
+def _need(state: str, *, cycles: int = 1, seat: str) -> Proof:
+    """The rule's last need for the subscription, and the learner's seat in the LMS itself."""
+
+    async def proof(scene: Scene) -> str | None:
+        from workers.followups.tables import Need
+        from workers.simulators import acme
+
+        needs = await Need.filter(action_subscription_id=acme.SUBSCRIPTION).order_by("created_at")
+        found = scene.acme.environment.seats.get((acme.LEARNER, acme.COURSE))
+        held = "none" if found is None or found.ended else "held"
+        if len(needs) != cycles or needs[-1].state != state or held != seat:
+            return None
+        return f"need {state}" + (f": {needs[-1].reason}" if needs[-1].reason else "") + f"; seat in the course: {held}"
+
+    return proof
+
+
+async def _apply(scene: Scene) -> None:
+    from workers.operations.rules import apply
+
+    assert scene.worker.database is not None
+    await apply(scene.worker.database, scene.settings.rules, scene.calendar())
+
+
+async def _applied(scene: Scene) -> str | None:
+    from workers.operations.rules import listed
+
+    (rule,) = await listed(scene.settings.rules)
+    return f"{rule.name}: {rule.state}" if rule.state == "applied" else None
+
+
+async def _nothing(_: Scene) -> None:
+    """Muster goes on by itself."""
+
+
 async def _subscribe(scene: Scene) -> None:
     from workers.simulators import acme
 
     scene.acme.tenancy.subscribe(acme.ACTION, acme.PERSON, action_subscription_id=acme.SUBSCRIPTION)
+
+
+async def _repeat(scene: Scene) -> None:
+    """4HSE sends the CREATE once more, to the letter."""
+    send = scene.acme.tenancy.webhooks.send
+    assert send is not None
+    await send(_CREATE, samples.SUBSCRIPTION)
+
+
+async def _forge(scene: Scene) -> None:
+    assert await scene.post(samples.SUBSCRIPTION, _DELETE, secret="guessed") == HTTPStatus.UNAUTHORIZED  # noqa: S106 - wrong on purpose
+
+
+async def _maim(scene: Scene) -> None:
+    await scene.post({key: value for key, value in samples.SUBSCRIPTION.items() if key != "subscriber_id"}, _CREATE)
 
 
 async def _complete(scene: Scene) -> None:
@@ -139,38 +206,31 @@ async def _attend(scene: Scene) -> None:
     scene.acme.kare.attend(7, scene.acme.kare.schedule(siteIds=[1]))
 
 
-async def _train(scene: Scene) -> None:
-    from workers.simulators import acme
-
-    enrollment = scene.acme.tenancy.enroll(acme.SESSION, acme.SUBSCRIPTION)
-    scene.acme.tenancy.record(enrollment, 1)
-
-
-async def _certify(scene: Scene) -> None:
-    from workers.simulators import acme
-
-    today = scene.acme.tenancy.today()
-    scene.acme.tenancy.certify(acme.SUBSCRIPTION, today.isoformat(), (today + timedelta(days=5 * 365)).isoformat())
-
-
 async def _lose(scene: Scene) -> None:
-    """The certificate is withdrawn while 4HSE's webhooks go nowhere; the next reconcile comes now instead of in a day."""
+    """A colleague is put on the schedule while 4HSE's webhooks go nowhere; the next reconcile comes now instead of in a day."""
     from workers.schedules import hasten
+    from workers.simulators import acme
 
     told, scene.acme.tenancy.webhooks.send = scene.acme.tenancy.webhooks.send, None
-    for certificate in list(scene.acme.tenancy.tables["certificate"]):
-        scene.acme.tenancy.delete("certificate", certificate)
+    scene.acme.tenancy.subscribe(acme.ACTION, acme.COLLEAGUE)
     scene.acme.tenancy.webhooks.send = told
-    await hasten("hse", "reconcile", now_utc())
+    await hasten("hse", "reconcile", scene.calendar())
 
 
-async def _drift(_: Scene) -> str | None:
+async def _drift(scene: Scene) -> str | None:
     from workers.mirror.tables import Drift
 
-    row, drift = await _row(), await Drift.all().order_by("-id").first()
-    if row is None or row.status != "NEW" or drift is None:
-        return None
-    return f"drift, healed: {drift.kind} in {', '.join(drift.differing)}"
+    drift = await Drift.filter(kind="missing").first()
+    seat = scene.acme.environment.seats.get(("JS002", samples.COURSE_COMPLETED["course"]["id"]))  # type: ignore[index]
+    return "drift: missing in the mirror; healed, and enrolled" if drift is not None and seat is not None else None
+
+
+async def _pass_years(scene: Scene) -> None:
+    """It is twenty days before the certificate expires."""
+    row = await _row()
+    assert row is not None
+    assert row.certificate_date_expire is not None
+    scene.calendar.ahead = timedelta(days=(row.certificate_date_expire - now_utc().date()).days - 20)
 
 
 async def _delete(scene: Scene) -> None:
@@ -179,37 +239,27 @@ async def _delete(scene: Scene) -> None:
     scene.acme.tenancy.delete("action-subscription", acme.SUBSCRIPTION)
 
 
-async def _repeat(scene: Scene) -> None:
-    """4HSE sends the CREATE once more, to the letter."""
-    send = scene.acme.tenancy.webhooks.send
-    assert send is not None
-    await send(_CREATE, samples.SUBSCRIPTION)
-
-
-async def _forge(scene: Scene) -> None:
-    assert await scene.post(samples.SUBSCRIPTION, _DELETE, secret="guessed") == HTTPStatus.UNAUTHORIZED  # noqa: S106 - wrong on purpose
-
-
-async def _maim(scene: Scene) -> None:
-    await scene.post({key: value for key, value in samples.SUBSCRIPTION.items() if key != "subscriber_id"}, _CREATE)
-
-
 _CREATE, _DELETE = "ACTION_SUBSCRIPTION::CREATE", "ACTION_SUBSCRIPTION::DELETE"
 
 STEPS = (
+    Step("the operator says yes to a rule", "rules apply", _apply, _applied),
     Step("4HSE: a person owes a fire safety training", "webhook, then the API", _subscribe, _subscription(state="live", status="NEW")),
+    Step("  so the rule enrolls them in the course", "rule", _nothing, _need("enrolled", seat="held")),
     Step("the same webhook comes again: harmless", "webhook", _repeat, _last_delivery("applied", repeat=True)),
     Step("somebody without the token wants it deleted: 401", "webhook", _forge, _subscription(state="live")),
     Step("a body without its subscriber: kept, with a reason", "webhook", _maim, _last_delivery("dead")),
     Step("aNewSpring: the course is completed", "webhook, then the API", _complete, _result("course_result", grade=67.0, completed=True)),
+    Step("  so 4HSE gets the certificate, and shows it", "rule, then the API", _nothing, _subscription(state="live", status="VALID")),
+    Step("  and the need is met", "rule", _nothing, _need("valid", seat="held")),
     Step(
         "iSpring Learn: an observation, of which no webhook tells", "poll", _observe, _result("observation", status="PASSED", result=60.0)
     ),
     Step("Kare: an exercise was attended", "poll", _attend, _result("attendance", status="present")),
-    Step("4HSE: the trainer enters that the session was passed", "poll", _train, _result("session_enrollment", done=1)),
-    Step("4HSE: a certificate covers it", "webhook, then the API", _certify, _subscription(state="live", status="VALID")),
-    Step("4HSE: the certificate is gone, and its webhooks are lost", "reconcile", _lose, _drift),
+    Step("4HSE: a colleague owes it too, and the webhook is lost", "reconcile", _lose, _drift),
+    Step("almost five years pass", "clock", _pass_years, _subscription(state="live", status="EXPIRING")),
+    Step("  so the rule enrolls them again", "rule", _nothing, _need("enrolled", cycles=2, seat="held")),
     Step("4HSE: the duty is deleted", "webhook, then the API", _delete, _subscription(state="deleted")),
+    Step("  so they are unsubscribed", "rule", _nothing, _need("undone", cycles=2, seat="none")),
     Step("a late CREATE does not bring it back", "webhook, then the API", _repeat, _subscription(state="deleted")),
 )
 
@@ -233,14 +283,17 @@ async def _demo(once: bool) -> None:
     from workers.cli.serve import embedded
     from workers.simulators.acme import acme
 
-    stop = stop_on_signals()
+    stop, calendar = stop_on_signals(), Calendar()
     with tempfile.TemporaryDirectory(prefix="muster-demo-") as directory:
-        async with acme(Path(directory)) as company, embedded(settings := _settings(Path(directory), company)) as process:
+        async with (
+            acme(Path(directory), calendar) as company,
+            embedded(settings := _settings(Path(directory), company), calendar) as (process, worker),
+        ):
             running = asyncio.create_task(process.run(stop))
             try:
                 await _ready(process.addresses[1], running)
                 async with company.tell(process.addresses[0], _SECRET):
-                    told = await _tell(Scene(company, settings, process.addresses[0]), stop)
+                    told = await _tell(Scene(company, settings, process.addresses[0], worker, calendar), stop)
                     if not once and not stop.is_set():
                         click.echo(f"\nStill running: POST to {process.addresses[0]}/hooks/… as you like; Ctrl-C ends it.")
                         await asyncio.wait([running])
@@ -254,7 +307,7 @@ async def _demo(once: bool) -> None:
 def _settings(directory: Path, company: "Acme") -> Settings:
     accounts = {name: {**account, "polls": _POLLS[name]} if name in _POLLS else account for name, account in company.accounts.items()}
     quick = {"worker": {"clock_skew": 0.2}, "receiver": {"port": 0}, "local": {"receiver_port": 0, "worker_port": 0}}
-    return Settings.model_validate({"data_dir": directory, "sources": _SOURCES, "accounts": accounts, **quick})
+    return Settings.model_validate({"data_dir": directory, "sources": _SOURCES, "accounts": accounts, "rules": [_RULE], **quick})
 
 
 async def _ready(url: str, running: "asyncio.Task[None]") -> None:
@@ -282,7 +335,7 @@ async def _tell(scene: Scene, stop: asyncio.Event) -> bool:
             shown.append(proof is not None)
             rows.append((step.story, step.how, proof or f"does not show within {_PATIENCE:g} s"))
             screen.show()
-    click.echo(f"\n{len(rows)} things happened at four vendors, {sum(shown)} of them muster knows.")
+    click.echo(f"\n{len(rows)} things happened, {sum(shown)} of them muster knows.")
     return all(shown)
 
 

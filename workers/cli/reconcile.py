@@ -79,10 +79,12 @@ async def _reconciled(
     from schemas.delivery import now_utc
     from workers.mirror.apply import Mirror
     from workers.mirror.runs import Asked, Busy, Lost
+    from workers.mirror.status import calendars
     from workers.operations.reconcile import drifts, run
     from workers.vendors.accounts import OpenAccounts
 
-    mirror = Mirror(frozenset(settings.accounts), timedelta(seconds=settings.worker.clock_skew))
+    skew = timedelta(seconds=settings.worker.clock_skew)
+    mirror = Mirror(frozenset(settings.accounts), skew, calendars=calendars(settings.accounts))
     accounts = OpenAccounts({name: settings.accounts[name] for name in names}, now_utc)
     options = {name: asked[name] for name in ("dry_run", "accept_missing")}
     reports = []

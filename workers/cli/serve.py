@@ -47,15 +47,15 @@ def serve(config: Path | None) -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = stop_on_signals()
-    async with embedded(settings) as process:
+    async with embedded(settings) as (process, _):
         await process.run(stop)
 
 
 @contextlib.asynccontextmanager
-async def embedded(settings: Settings, now: Callable[[], datetime] = now_utc) -> AsyncIterator[Process]:
+async def embedded(settings: Settings, now: Callable[[], datetime] = now_utc) -> AsyncIterator[tuple[Process, Worker]]:
     """Receiver and workers over one spool and one database, ready to run; the demonstration lets time pass by its own `now`."""
     async with receiver_side(settings, now) as side:
         inlet = SpoolInlet(side.spool, settings.worker.batch)
         worker = Worker(settings, inlet, set_up=True, now=now)
         side.workers = worker.readiness
-        yield Process(side.sites, [worker.run()], settings.receiver.grace)
+        yield Process(side.sites, [worker.run()], settings.receiver.grace), worker

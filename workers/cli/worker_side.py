@@ -16,16 +16,22 @@ from schemas.delivery import now_utc
 from schemas.logs import Log
 from schemas.settings import Settings
 from workers.cli.process import EndedByItself
+from workers.clock import Clock
 from workers.consumer import Consumer, readmitted
 from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
+from workers.followups.enroller import Enroller
+from workers.followups.plan import Followups
+from workers.followups.recorder import Recorder
 from workers.handlers import handle
 from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.migrations import check_schema, migrate
 from workers.mirror.apply import Mirror
+from workers.mirror.status import calendars
 from workers.operations.health import Watch, worker_readiness
 from workers.pipeline import Pipeline
 from workers.refresher import Refresher
+from workers.relay import Relay
 from workers.scheduler import Scheduler
 from workers.vendors.accounts import OpenAccounts
 
@@ -43,9 +49,12 @@ class Worker:
 
     def __init__(self, settings: Settings, inlet: Inlet, *, set_up: bool = False, now: Callable[[], datetime] = now_utc) -> None:
         self._settings, self._inlet, self._set_up, self._now = settings, inlet, set_up, now
-        self._mirror = Mirror(frozenset(settings.accounts), timedelta(seconds=settings.worker.clock_skew))
+        skew = timedelta(seconds=settings.worker.clock_skew)
+        self._followups = Followups(settings.rules, settings.accounts)
+        self._mirror = Mirror(frozenset(settings.accounts), skew, calendars(settings.accounts), self._followups, now)
         self._watch = Watch(settings.accounts, now)
-        self._database: Database | None = None
+        #: None until it is open.
+        self.database: Database | None = None
         self.lane: Lane | None = None
 
     async def run(self) -> None:
@@ -54,7 +63,7 @@ class Worker:
         Raises WorkerRunning, DatabaseRefused, SchemaMismatch, TopologyDiffers.
         """
         async with self._opened() as database, self._accounts() as accounts:
-            self._database, self.lane = database, Lane(self._inlet, self._pipeline(database), database)
+            self.database, self.lane = database, Lane(self._inlet, self._pipeline(database), database)
             # The inlet outlives the rest: what is under way is settled through it.
             feeding = asyncio.create_task(self._inlet.run())
             working = [asyncio.create_task(duty) for duty in (self.lane.run(), *self._duties(database, accounts))]
@@ -73,15 +82,19 @@ class Worker:
 
     async def readiness(self) -> tuple[bool, dict[str, object]]:
         """Whether deliveries are being applied now, with details."""
-        if self._database is None or self.lane is None:
+        if self.database is None or self.lane is None:
             return False, {"database": "not connected yet"}
         consumer = self._inlet if isinstance(self._inlet, Consumer) else None
-        return await worker_readiness(self._database, self.lane, consumer, self._watch)
+        return await worker_readiness(self.database, self.lane, consumer, self._watch)
 
     def _duties(self, database: Database, accounts: OpenAccounts) -> Iterator[Coroutine[Any, Any, None]]:
         """What a worker does beside its lane, for ever."""
         yield Refresher(database, self._mirror, accounts, self._now).run()
         yield Scheduler(database, self._mirror, accounts, self._now).run()
+        yield Clock(database, self._mirror, self._now).run()
+        yield Enroller(database, accounts, self._followups, self._now).run()
+        yield Recorder(database, accounts, self._followups, self._now, self._mirror.clock_skew).run()
+        yield Relay(database, self._settings.broker_url, self._settings.data_dir).run()
 
     def _pipeline(self, database: Database) -> Pipeline:
         return Pipeline(database, partial(handle, accounts=self._settings.accounts), self._mirror)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.rules import Rule
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, SubscriptionState, TargetKind
+from workers.followups.guard import Room
 from workers.followups.results import Result
 
 #: The cycle before the first certificate.
@@ -33,7 +34,7 @@ class Step:
 
     state: NeedState = NeedState.PLANNED
     enrollment: UUID | None = None
-    #: {"key", "completed_at"} of the result that decided; {"since"}: of an attempt that failed, later ones count.
+    #: {"key", "completed_at": of the result that decided, "failed": the keys of those by which it was failed}
     result: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
@@ -99,6 +100,13 @@ class Enrollment:
         return self.state in OPEN
 
 
+#: Why a need is as it is, where more than a reader depends on it.
+GUARD_ENROLLING = "its rule wants more seats than its max_per_hour: release or cancel it"
+GUARD_UNDOING = "its rule would undo more than its max_per_hour: release or cancel it"
+CANCELLED = "cancelled by a person"
+#: Cancelled while the guard held its undoing: what was done for it stays.
+DROPPED = "cancelled by a person, what was done stays"
+
 OPEN = frozenset({EnrollmentState.PLANNED, EnrollmentState.REQUESTED, EnrollmentState.ENROLLED})
 
 
@@ -163,8 +171,9 @@ class Case:
     needs: tuple[Need, ...] = ()
     #: Of the wanted seats: the last round, and whichever the needs' steps name.
     enrollments: tuple[Enrollment, ...] = ()
-    #: Enrollments that a need of another subscription waits for, or that its rule keeps.
+    #: Enrollments that a need of another subscription waits for, and those that its rule keeps.
     used_elsewhere: frozenset[UUID] = frozenset()
+    kept_elsewhere: frozenset[UUID] = frozenset()
     #: Who the subscription is in a target's account; without: nobody knows.
     learners: Mapping[tuple[TargetKind, str], str] = field(default_factory=dict, hash=False)
     #: Current versions, by whose they are in what.
@@ -172,12 +181,12 @@ class Case:
     #: Result keys that certified the subscription, and in which need.
     certified: Mapping[str, UUID] = field(default_factory=dict, hash=False)
     recordings: Mapping[UUID, Sequence[Recorded]] = field(default_factory=dict, hash=False)
-    #: How many more enrollments a rule may wish for, or undo, by the guard; a rule that is not named: as many as it likes.
-    room: Mapping[str, int] = field(default_factory=dict, hash=False)
+    #: What the guard leaves to each rule; a rule that is not named may do as it likes.
+    room: Mapping[str, Room] = field(default_factory=dict, hash=False)
     #: Whether what the row says of deletion and activity is the last word: a fetch's, or the account has no API.
     confirmed: bool = True
-    #: The current 4HSE session enrollment of the subscription, to be told the outcome.
-    session_enrollment: Mapping[str, Any] | None = field(default=None, hash=False)
+    #: The subscription's 4HSE session enrollments as they are now, the latest session last, of which one is told the outcome.
+    session_enrollments: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     #: The 4HSE action, whose validity a certificate has.
     action: Mapping[str, Any] | None = field(default=None, hash=False)
 
@@ -192,11 +201,10 @@ class NeedChange:
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentChange:
-    """An enrollment as it is to be; `before` is None where it is new. `rule`: whose guard it counts for, if it is a new wish."""
+    """An enrollment as it is to be; `before` is None where it is new."""
 
     enrollment: Enrollment
     before: Enrollment | None
-    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

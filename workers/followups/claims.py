@@ -13,13 +13,13 @@ from uuid import UUID
 
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from workers.database import Connection, Database, Dialect
-from workers.followups.moves import Move, note
+from workers.followups.cases import Key
+from workers.followups.moves import Move, note, tell
+from workers.followups.plan import hold, hold_seats
 from workers.refreshes import as_time, run
 
 #: How long a claim holds: longer than the enroller works on one.
 LEASE = timedelta(minutes=10)
-
-Key = tuple[str, str]
 
 
 class Planner(Protocol):
@@ -138,7 +138,6 @@ async def intend(database: Database, claim: Claim, placed: Placed) -> Claim:
 _KEYS = """
     SELECT DISTINCT n.account, n.action_subscription_id FROM need_targets AS t JOIN needs AS n ON n.id = t.need
     WHERE t.enrollment = $1 ORDER BY n.account, n.action_subscription_id"""
-_SUBSCRIPTION = "SELECT id FROM action_subscriptions WHERE account = $1 AND action_subscription_id = $2 FOR UPDATE"
 _ROW = "SELECT state, wish, due_at FROM enrollments WHERE id = $1 FOR UPDATE"
 _ENDED = """
     UPDATE enrollments SET state = $2, state_at = $3, reason = $4, wish = NULL, due_at = NULL, attempts = 0, error = NULL WHERE id = $1"""
@@ -164,7 +163,8 @@ async def enrolled(database: Database, claim: Claim, placed: Placed, planner: Pl
         elif leased:
             await run(connection, database.dialect, _AT_ONCE, str(claim.id), now)
         if claim.state is not EnrollmentState.ENROLLED:
-            await note(connection, database.dialect, [Move(EnrollmentState.ENROLLED, now, reason, enrollment=claim.id)])
+            move = Move(EnrollmentState.ENROLLED, now, reason, enrollment=claim.id)
+            await tell(connection, database.dialect, keys, move, EnrollmentState.REQUESTED)
         await planner.plan(connection, database.dialect, keys, now)
 
 
@@ -172,10 +172,11 @@ async def ended(database: Database, claim: Claim, state: EnrollmentState, reason
     """It is undone, closed or dead, and nothing more is done for it."""
     async with database.transaction() as connection:
         keys = await _locked(connection, database.dialect, claim)
-        if not await _ours(connection, database.dialect, claim):
+        (row,) = await run(connection, database.dialect, _ROW, str(claim.id))
+        if row["due_at"] is None or as_time(row["due_at"]) != claim.lease or row["wish"] != claim.wish:
             return
         await run(connection, database.dialect, _ENDED, str(claim.id), state.value, now, reason)
-        await note(connection, database.dialect, [Move(state, now, reason, enrollment=claim.id)])
+        await tell(connection, database.dialect, keys, Move(state, now, reason, enrollment=claim.id), row["state"])
         await planner.plan(connection, database.dialect, keys, now)
 
 
@@ -188,12 +189,9 @@ _STARTED = "UPDATE enrollments SET state_at = $2 WHERE id = $1"
 async def again(database: Database, claim: Claim, due_at: datetime, error: str, now: datetime, *, blamed: bool, doubtful: bool) -> None:
     """Come back to it. Unless it is `doubtful`, nothing was done, and the row says again what it said before."""
     async with database.transaction() as connection:
-        state = claim.state
-        found, remote = claim.found, claim.remote
-        if claim.wish is EnrollmentWish.ENROLL and (doubtful or claim.asked) and state is not EnrollmentState.ENROLLED:
-            state = EnrollmentState.REQUESTED
-        elif state is EnrollmentState.REQUESTED and claim.found is None:
-            state = EnrollmentState.PLANNED
+        state, found, remote = claim.state, claim.found, claim.remote
+        if claim.wish is EnrollmentWish.ENROLL and state is not EnrollmentState.ENROLLED:
+            state = EnrollmentState.REQUESTED if doubtful or claim.asked else EnrollmentState.PLANNED
         if doubtful:
             (row,) = await run(connection, database.dialect, "SELECT found, remote FROM enrollments WHERE id = $1", str(claim.id))
             found, remote = row["found"] if row["found"] is None else bool(row["found"]), row["remote"]
@@ -207,16 +205,11 @@ async def again(database: Database, claim: Claim, due_at: datetime, error: str, 
 
 
 async def _locked(connection: Connection, dialect: Dialect, claim: Claim) -> list[Key]:
-    """The subscriptions whose needs use it, locked in the order that everybody keeps: subscriptions first, then enrollments."""
+    """The subscriptions whose needs use it, locked like its seat, in the order that everybody keeps."""
     keys = [(row["account"], row["action_subscription_id"]) for row in await run(connection, dialect, _KEYS, str(claim.id))]
-    for key in keys:
-        await run(connection, dialect, _SUBSCRIPTION, *key)
+    await hold(connection, dialect, keys)
+    await hold_seats(connection, dialect, [(claim.account, claim.learner, claim.target)])
     return keys
-
-
-async def _ours(connection: Connection, dialect: Dialect, claim: Claim) -> bool:
-    (row,) = await run(connection, dialect, _ROW, str(claim.id))
-    return row["due_at"] is not None and as_time(row["due_at"]) == claim.lease and row["wish"] == claim.wish
 
 
 def _claim(row: Mapping[str, Any], now: datetime, since: datetime, zone: str) -> Claim:

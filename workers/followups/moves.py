@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from schemas.events import Event, EventType, FollowupMoved
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
 from workers.followups.guard import ENROLLING, UNDOING
+from workers.outbox import append
 from workers.refreshes import run
 
 HOUR = timedelta(hours=1)
@@ -31,6 +33,19 @@ async def note(connection: Connection, dialect: Dialect, moves: Iterable[Move]) 
     """Write moves down."""
     rows: list[Mapping[str, Any]] = [move._asdict() for move in moves]
     await _MOVES.execute(connection, dialect, rows)
+
+
+async def tell(
+    connection: Connection, dialect: Dialect, keys: Iterable[tuple[str, str]], move: Move, before: str | None, cycle: str | None = None
+) -> None:
+    """Write one move down, and tell of it as an event of each subscription, by (account, id), that it is about."""
+    await note(connection, dialect, [move])
+    about: dict[str, Any] = {"rule": move.rule, "need": move.need, "enrollment": move.enrollment, "cycle": cycle}
+    told = [
+        (account, id_, FollowupMoved(action_subscription_id=id_, **about, before=before, state=move.state, reason=move.reason))
+        for account, id_ in keys
+    ]
+    await append(connection, dialect, [Event(EventType.FOLLOWUP_MOVED, account, id_, move.at, data) for account, id_, data in told])
 
 
 _LAST_HOUR = """

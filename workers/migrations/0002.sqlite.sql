@@ -129,13 +129,14 @@ CREATE TABLE reconcile_runs (
 
 CREATE INDEX idx_reconcile_runs_began_at ON reconcile_runs (account, began_at);
 
--- What an unfinished run saw at the vendor.
+-- What an unfinished run saw at the vendor, a few pages a row.
 CREATE TABLE reconcile_seen (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     run CHAR(36) NOT NULL,
-    subject TEXT NOT NULL,
-    CONSTRAINT uid_reconcile_seen_key UNIQUE (run, subject)
+    subjects JSON NOT NULL
 );
+
+CREATE INDEX idx_reconcile_seen_run ON reconcile_seen (run);
 
 -- Where mirror and vendor disagreed: evidence of lost webhooks.
 CREATE TABLE drifts (

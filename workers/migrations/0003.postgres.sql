@@ -5,6 +5,9 @@ ALTER TABLE action_subscriptions
     ADD first_seen_at TIMESTAMPTZ,
     ADD changes_at TIMESTAMPTZ;
 
+-- What was fetched already is looked at once.
+UPDATE action_subscriptions SET changes_at = fetched_at WHERE state = 'live' AND fetched_at IS NOT NULL;
+
 CREATE INDEX idx_action_subscriptions_changes_at ON action_subscriptions (changes_at);
 
 -- Rules as they were applied by a person; a rule whose digest is another is pending.

@@ -4,19 +4,21 @@ Every row carries the strongest hint, when the last hint arrived, and when the f
 (`workers/mirror/evidence.py` says what decides over what).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from schemas.delivery import now_utc
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
+from workers.followups.plan import Followups
 from workers.mirror.calendar import note, outlooks
 from workers.mirror.changes import told
 from workers.mirror.evidence import Absence, Effect, Sighting, Touch
-from workers.mirror.facts import Fact, observe
+from workers.mirror.facts import Fact, FactKind, observe
 from workers.mirror.hints import Hint, fold
 from workers.mirror.status import Calendar
 from workers.refreshes import mark
@@ -41,6 +43,8 @@ _SHOWN: Mapping[str, str] = {
     "flags": "jsonb",
 }
 _HINT = {"hint_deleted": "boolean", "hint_received_at": "timestamptz", "hint_fingerprint": "bytea"}
+#: Opens the row's first cycle: written with the row, and never again.
+_FIRST = {"first_seen_at": "timestamptz"}
 _FETCH = {"fetched_at": "timestamptz", "fetch_covers": "timestamptz"}
 
 _STRONGER = (
@@ -56,7 +60,7 @@ _SHOWS = (
 
 _HINTED = Upsert(
     table="action_subscriptions",
-    columns={**_IDS, **_SHOWN, **_HINT, "hint_last_at": "timestamptz"},
+    columns={**_IDS, **_SHOWN, **_HINT, "hint_last_at": "timestamptz", **_FIRST},
     key=_KEY,
     update={
         **{name: f"CASE WHEN {_SHOWS} THEN new.{name} ELSE old.{name} END" for name in _SHOWN},
@@ -73,7 +77,7 @@ _DECIDES = (
 )
 _SIGHTED = Upsert(
     table="action_subscriptions",
-    columns={**_IDS, **_SHOWN, **_FETCH, "changes_at": "timestamptz"},
+    columns={**_IDS, **_SHOWN, **_FETCH, "changes_at": "timestamptz", **_FIRST},
     key=_KEY,
     update=(*_SHOWN, *_FETCH, "changes_at"),
     when=_DECIDES,
@@ -96,16 +100,37 @@ class Mirror:
     accounts: frozenset[str] = frozenset()
     clock_skew: timedelta = timedelta(seconds=5)
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    followups: Followups | None = None
+    now: Callable[[], datetime] = now_utc
 
     async def apply(self, connection: Connection, dialect: Dialect, effects: Iterable[Effect]) -> None:
         """Write what deliveries say, wherever that is stronger than what the mirror holds, and note what they touch."""
         given = list(effects)
-        hints = fold(one for one in given if isinstance(one, Hint))
-        async with told(connection, dialect, {hint.key: hint.received_at for hint in hints}):
+        hints, facts = fold(one for one in given if isinstance(one, Hint)), [one for one in given if isinstance(one, Fact)]
+        await _observed(connection, dialect, facts)
+        # What results are about is locked together with what hints are about, in one order.
+        about = dict.fromkeys(await self._about(connection, dialect, facts), self.now()) | {hint.key: hint.received_at for hint in hints}
+        async with told(connection, dialect, about):
             await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints])
-        await _observed(connection, dialect, [one for one in given if isinstance(one, Fact)])
         touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts]
         await mark(connection, dialect, touches, self.clock_skew)
+        await self._plan(connection, dialect, about)
+
+    async def observe(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        kind: FactKind,
+        account: str,
+        found: Sequence[Fact],
+        at: datetime,
+        within: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Keep what was found of an account (`workers.mirror.facts.observe`), and plan what follows from it."""
+        new = await observe(connection, dialect, kind, account, found, at, within)
+        if new:
+            await self._plan(connection, dialect, await self._about(connection, dialect, found))
+        return new
 
     async def sighted(self, connection: Connection, dialect: Dialect, sightings: Sequence[Sighting]) -> None:
         """Write what a fetch found, one sighting a subscription, wherever it decides."""
@@ -114,6 +139,7 @@ class Mirror:
         async with told(connection, dialect, {(one.account, one.subject): one.began for one in sightings}):
             await _SIGHTED.execute(connection, dialect, rows)
         await note(connection, dialect, looks)
+        await self._plan(connection, dialect, {(one.account, one.subject) for one in sightings})
 
     async def absent(self, connection: Connection, dialect: Dialect, absences: Sequence[Absence]) -> None:
         """Write what a fetch did not find, wherever it decides; what was known of it stays."""
@@ -123,9 +149,19 @@ class Mirror:
         ]
         async with told(connection, dialect, {(one.account, one.subject): one.began for one in absences}):
             await _ABSENT.execute(connection, dialect, rows)
+        await self._plan(connection, dialect, {(one.account, one.subject) for one in absences})
+
+    async def _about(self, connection: Connection, dialect: Dialect, facts: Sequence[Fact]) -> set[tuple[str, str]]:
+        """The subscriptions that results are about."""
+        return set() if self.followups is None or not facts else await self.followups.keys_of(connection, dialect, facts)
+
+    async def _plan(self, connection: Connection, dialect: Dialect, keys: Collection[tuple[str, str]]) -> None:
+        if self.followups is not None:
+            await self.followups.plan(connection, dialect, keys, self.now())
 
     def _sighted(self, one: Sighting) -> dict[str, Any]:
-        return {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags, **self._fetch(one)}
+        shown = {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags}
+        return {**shown, **self._fetch(one), "first_seen_at": one.began}
 
     def _fetch(self, one: Sighting | Absence) -> dict[str, Any]:
         return {"fetched_at": one.began, "fetch_covers": one.began - self.clock_skew}
@@ -150,4 +186,5 @@ def _hinted(hint: Hint) -> dict[str, Any]:
         "hint_received_at": hint.received_at,
         "hint_fingerprint": hint.fingerprint,
         "hint_last_at": hint.last_at or hint.received_at,
+        "first_seen_at": hint.received_at,
     }

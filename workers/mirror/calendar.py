@@ -78,13 +78,13 @@ async def note(connection: Connection, dialect: Dialect, looks: Sequence[Outlook
 
 
 _LOOK_AGAIN = f"""
-    WITH some AS (
+    WITH concerned AS (
         SELECT id FROM action_subscriptions
         WHERE id > $1 AND account = $2 AND action_id = any($3) AND state = '{SubscriptionState.LIVE}' AND fetched_at IS NOT NULL
             AND certificate_date_expire IS NOT NULL AND coalesce(status, '') <> '{Status.EXPIRED}'
         ORDER BY id LIMIT {_BATCH} FOR UPDATE
     )
-    UPDATE action_subscriptions SET changes_at = $4 WHERE id IN (SELECT id FROM some) RETURNING id"""
+    UPDATE action_subscriptions SET changes_at = $4 WHERE id IN (SELECT id FROM concerned) RETURNING id"""
 
 
 async def reconsider(connection: Connection, dialect: Dialect, account: str, at: datetime, actions: Sequence[Mapping[str, Any]]) -> None:

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal
+from zlib import crc32
 
 from schemas.events import EVENTS, Event, EventType, Subscription
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.database import Connection, Dialect
-from workers.outbox import append, raised
+from workers.outbox import append
 
 Key = tuple[str, str]
 Row = Mapping[str, Any]
@@ -26,6 +27,15 @@ _READ = {
         SELECT {_COLUMNS} FROM json_each(?1) AS account JOIN json_each(?2) AS subject USING (key)
         CROSS JOIN action_subscriptions AS s ON s.account = account.value AND s.action_subscription_id = subject.value""",
 }
+_THERE = """
+    SELECT given.account, given.subject FROM unnest($1::text[], $2::text[]) AS given (account, subject)
+    JOIN action_subscriptions AS s ON s.account = given.account AND s.action_subscription_id = given.subject"""
+
+#: What is made is made behind one of so many doors: bounded, for the server keeps a place for each lock.
+_DOORS = 256
+#: Any number beside which no other program locks in the same database.
+_ADVISORY_LOCK = 0x6D757265
+_LOCK = "SELECT pg_advisory_xact_lock($1, door) FROM unnest($2::int[]) AS door"
 
 #: What became of a subscription's state; anything else that becomes of a live one is a change.
 _MOVED = {
@@ -47,12 +57,9 @@ async def told(
 
     Nobody else can change them from here to the transaction's end, so every change is told once, from what was told before.
     """
+    if dialect == "postgres" and keys:  # SQLite has one writer at a time
+        await _reserve(connection, keys)
     before = await _read(connection, dialect, keys)
-    subjects = {f"{account}/{subject}": (account, subject) for account, subject in keys if (account, subject) not in before}
-    if subjects:
-        # What is not there has no row to lock: its sequence's row stands for it. Above 0, somebody has made it meanwhile.
-        numbers = await raised(connection, dialect, dict.fromkeys(subjects, 0))
-        before |= await _read(connection, dialect, [key for about, key in subjects.items() if numbers[about]])
     yield
     after = await _read(connection, dialect, keys)
     await append(connection, dialect, [one for key in sorted(after) for one in changes(before.get(key), after[key], keys[key], by)])
@@ -75,11 +82,22 @@ def _event(type: EventType, row: Row, at: datetime, **more: Any) -> Event:  # no
     return Event(type, row["account"], row["action_subscription_id"], at, data)
 
 
+async def _reserve(connection: Connection, keys: Collection[Key]) -> None:
+    """Have what is not there to ourselves, for there is no row to lock: before any row, so that nobody waits for us who holds one."""
+    there = {(row["account"], row["subject"]) for row in await connection.execute_query_dict(_THERE, _columns(keys))}
+    doors = sorted({crc32("/".join(key).encode()) % _DOORS for key in keys if key not in there})
+    if doors:
+        await connection.execute_query(_LOCK, [_ADVISORY_LOCK, doors])
+
+
+def _columns(keys: Collection[Key]) -> list[list[str]]:
+    return [[account for account, _ in keys], [subject for _, subject in keys]]
+
+
 async def _read(connection: Connection, dialect: Dialect, keys: Collection[Key]) -> dict[Key, Row]:
     """The rows as the database gives them, locked; in both dialects the same value reads the same."""
     if not keys:
         return {}
-    given: list[Any] = [[account for account, _ in keys], [subject for _, subject in keys]]
-    values = given if dialect == "postgres" else [json.dumps(one) for one in given]
+    values = _columns(keys) if dialect == "postgres" else [json.dumps(one) for one in _columns(keys)]
     rows = await connection.execute_query_dict(_READ[dialect], values)
     return {(row["account"], row["action_subscription_id"]): row for row in rows}

@@ -9,7 +9,7 @@ from schemas.anewspring import WITHOUT_THRESHOLD, Activity, Attempt, Result, add
 from workers.database import Database
 from workers.log import disown
 from workers.mirror.apply import Mirror
-from workers.mirror.facts import COURSE_RESULT, Fact, observe
+from workers.mirror.facts import COURSE_RESULT, Fact
 from workers.refreshes import Claim, settle
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.anewspring import Anewspring
@@ -45,7 +45,7 @@ async def _keep(database: Database, mirror: Mirror, claim: Claim, began: datetim
     async with database.transaction() as connection:
         if result is None and claim.marked_at < began - mirror.clock_skew:
             await disown(connection, database.dialect, claim.account, address(claim.subject, claim.scope), claim.since, claim.marked_at)
-        await observe(connection, database.dialect, COURSE_RESULT, claim.account, found, began, inside)
+        await mirror.observe(connection, database.dialect, COURSE_RESULT, claim.account, found, began, inside)
         await settle(connection, database.dialect, [claim], began, mirror.clock_skew)
 
 

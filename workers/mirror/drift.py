@@ -9,6 +9,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+from pydantic_core import to_json
+
 from schemas.fourhse import SUBSCRIPTION_FIELDS, fits
 from schemas.states import DriftKind, RefreshKind, SubscriptionState
 from workers.mirror.evidence import Sighting
@@ -109,7 +111,12 @@ _loads = lru_cache(4096)(json.loads)
 
 
 def _says(stored: Any, value: Any) -> bool:
-    return stored is value or same(parsed(stored), value)
+    return stored is value or _written(stored) == to_json(value) or same(parsed(stored), value)
+
+
+@lru_cache(4096)
+def _written(stored: Any) -> bytes:
+    return to_json(parsed(stored))
 
 
 def _number(value: Any) -> bool:

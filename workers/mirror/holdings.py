@@ -1,7 +1,7 @@
 """What the mirror holds, and what waits to be fetched, read many rows at a time: plain rows, for there may be a million."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -34,7 +34,7 @@ async def stored(database: Database, account: str, subjects: Sequence[str]) -> d
     """The mirror's rows of these subscriptions, by id."""
     chosen = list(subjects) if database.dialect == "postgres" else json.dumps(subjects)
     _, rows = await database.connection.execute_query(_HELD_IN[database.dialect], [account, chosen])
-    return {row[0]: row for row in map(tuple, rows)}
+    return {row[0]: row for row in rows}
 
 
 def read(row: Stored) -> Held:
@@ -63,10 +63,12 @@ _SUSPECTS = f"""
     FROM action_subscriptions AS s
     WHERE s.account = $1 AND s.state <> '{SubscriptionState.DELETED}'
         AND (s.fetched_at IS NULL OR s.fetched_at < $2) AND (s.hint_last_at IS NULL OR s.hint_last_at < $3)
-        AND NOT EXISTS (SELECT 1 FROM reconcile_seen AS r WHERE r.run = $4 AND r.subject = s.action_subscription_id)
         AND NOT EXISTS (
             SELECT 1 FROM refreshes AS f
             WHERE f.account = $1 AND f.kind = '{RefreshKind.ACTION_SUBSCRIPTION}' AND f.subject = s.action_subscription_id)"""
+_SEEN = "FROM reconcile_seen AS r CROSS JOIN jsonb_array_elements_text(r.subjects) AS seen WHERE r.run = "
+#: Suspects that are looked for at once: each look goes over all that was seen.
+_LOOK = 10_000
 
 
 class Suspects:
@@ -75,24 +77,30 @@ class Suspects:
     """
 
     def __init__(self, database: Database, of: ReconcileRun, clock_skew: timedelta) -> None:
-        self._database = database
-        self._values = [of.account, of.began_at, of.began_at - clock_skew, of.id, *of.asked.values()]
-        self._where = " ".join([_SUSPECTS, *(f"AND s.{name} = ${number}" for number, name in enumerate(of.asked, 5))])
+        self._database, self._run_id = database, of.id
+        self._values = [of.account, of.began_at, of.began_at - clock_skew, *of.asked.values()]
+        self._where = " ".join([_SUSPECTS, *(f"AND s.{name} = ${number}" for number, name in enumerate(of.asked, 4))])
+        self._last = f"${len(self._values) + 1}"
+        self._unseen = f"{self._where} AND NOT EXISTS (SELECT 1 {_SEEN} {self._last} AND seen.value = s.action_subscription_id)"
 
     async def count(self) -> int:
         """How many there are."""
-        return int((await self._run(f"SELECT count(*) AS count {self._where}"))[0]["count"])
+        return int((await self._found(f"SELECT count(*) AS found {self._unseen}", self._run_id))[0])
 
-    async def after(self, row_id: int, limit: int) -> list[ActionSubscription]:
-        """The next ones behind a row."""
-        found = await self._run(f"SELECT s.id {self._where} AND s.id > {row_id} ORDER BY s.id LIMIT {limit}")
-        return await ActionSubscription.filter(id__in=[row["id"] for row in found]).order_by("id")
+    async def batches(self, size: int) -> AsyncGenerator[list[ActionSubscription]]:
+        """All of them, so many at a time."""
+        last = 0
+        while ids := await self._found(f"SELECT s.id AS found {self._unseen} AND s.id > {last} ORDER BY s.id LIMIT {_LOOK}", self._run_id):
+            last = ids[-1]
+            for start in range(0, len(ids), size):
+                still = await self._found(f"SELECT s.id AS found {self._where} AND s.id = any({self._last})", ids[start : start + size])
+                yield await ActionSubscription.filter(id__in=still).order_by("id")
 
-    async def _run(self, query: str) -> list[dict[str, Any]]:
-        return await run(self._database.connection, self._database.dialect, query, *self._values)
+    async def _found(self, query: str, last: Any) -> list[Any]:
+        return [row["found"] for row in await run(self._database.connection, self._database.dialect, query, *self._values, last)]
 
 
 async def count_seen(connection: Connection, dialect: Dialect, of: ReconcileRun) -> int:
     """How many different rows a run saw."""
-    (row,) = await run(connection, dialect, "SELECT count(*) AS count FROM reconcile_seen WHERE run = $1", of.id)
+    (row,) = await run(connection, dialect, f"SELECT count(*) AS count FROM (SELECT DISTINCT seen.value {_SEEN} $1) AS seen", of.id)
     return int(row["count"])

@@ -6,6 +6,7 @@ has and the vendor does not show. A lost webhook leaves no other trace.
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -31,7 +32,7 @@ from workers.mirror.holdings import Suspects, count_seen, read, shown, stored, w
 from workers.mirror.refresh import ask_again
 from workers.mirror.runs import Asked
 from workers.mirror.sightings import Unreadable, sighting
-from workers.mirror.tables import ActionSubscription, Drift, ReconcileRun
+from workers.mirror.tables import ActionSubscription, Drift, ReconcileRun, ReconcileSeen
 from workers.mirror.walk import Turned, walk
 from workers.outbox import append
 from workers.vendors.accounts import OpenAccount
@@ -41,7 +42,9 @@ from workers.vendors.fourhse import Fourhse, Page
 log = structlog.get_logger()
 
 #: Pages that are committed together, or fewer when that many seconds are over.
-PAGES, SECONDS = 10, 5.0
+PAGES, SECONDS = 50, 5.0
+#: Objects that are made before the process looks for cycles among them, from its first run on: pages are trees, and have none.
+_TREES = 50_000
 #: Suspects that are asked for at once.
 _SUSPECTS = 20
 _SHOWN = 500
@@ -60,7 +63,6 @@ _DRIFTS = Upsert(
     },
     key=("run", "subject"),
 )
-_SEEN = Upsert("reconcile_seen", {"run": "uuid", "subject": "text"}, key=("run", "subject"))
 
 
 #: What the mirror holds, what the vendor shows, and how they disagree.
@@ -99,6 +101,7 @@ async def reconcile(
 
     Raises Busy, Lost, and what the vendor failed with: the run can then be taken up again.
     """
+    gc.set_threshold(_TREES)
     run = await runs.take(database, account.name, asked, now(), dry_run=dry_run, held=held or accept_missing)
     async with runs.kept(database, run, now):
         await runs.forget(database, account.name, but=run)
@@ -159,9 +162,8 @@ class _Reconcile:
         # Absence from what a status shows says that the status changed, not that the row is gone.
         if not accepted and "status" not in self._run.asked and (count := await suspects.count()) > limit:
             return await self._hold(count, limit)
-        gone, last = _Found(), 0
-        while rows := await suspects.after(last, _SUSPECTS):
-            last = rows[-1].id
+        gone = _Found()
+        async for rows in suspects.batches(_SUSPECTS):
             found = _judged(rows, await self._asked_again(rows), accepted=accepted)
             if not accepted:
                 gone.absences += found.absences
@@ -224,15 +226,14 @@ class _Reconcile:
             self._run.backfill = await runs.is_backfill(self._run.account, group[0].page.total)
         shown, nameless = _by_id(group)
         found, unreadable = await self._compared(shown)
-        subjects = [{"run": self._run.id, "subject": subject} for subject in sorted(shown)]
         progress = {
             "backfill": self._run.backfill,
             "next_page": group[-1].next,
             "total": group[-1].page.total,
-            "seen": self._run.seen + len(subjects),
+            "seen": self._run.seen + len(shown),
             "unreadable": self._run.unreadable + unreadable + nameless,
         }
-        await self._write(found, subjects, **progress)
+        await self._write(found, list(shown), **progress)
 
     async def _compared(self, shown: Mapping[str, tuple[Row, datetime]]) -> tuple[_Found, int]:
         """What differs, and how many rows that cannot be read."""
@@ -274,7 +275,7 @@ class _Reconcile:
 
     # Writing.
 
-    async def _write(self, found: _Found, subjects: Sequence[Row] = (), **progress: Any) -> None:
+    async def _write(self, found: _Found, subjects: Sequence[str] = (), **progress: Any) -> None:
         run, dialect = self._run, self._database.dialect
         drifts = [one for one in found.drifts if not (run.backfill and one.kind == DriftKind.MISSING)]
         counts = {name: getattr(run, name) + count for name, count in found.counts().items()}
@@ -284,7 +285,8 @@ class _Reconcile:
                 await self._mirror.absent(connection, dialect, found.absences)
                 await append(connection, dialect, [self._event(one) for one in drifts])
             await _DRIFTS.execute(connection, dialect, [self._drift(one) for one in sorted(drifts, key=lambda one: one.subject)])
-            await _SEEN.execute(connection, dialect, subjects)
+            if subjects:
+                await ReconcileSeen.create(run=run.id, subjects=subjects, using_db=connection)
             await self._save(connection, **counts, **progress)
         self._told(run)
 

@@ -9,9 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from schemas.states import RunState
-from workers import refreshes
 from workers.database import Connection, Database, DatabaseAway
-from workers.mirror.tables import ActionSubscription, ReconcileRun
+from workers.mirror.tables import ActionSubscription, ReconcileRun, ReconcileSeen
 
 #: How long a run belongs to a process that does not renew it, and how often it does.
 LEASE, BEAT = timedelta(seconds=12), 3.0
@@ -88,18 +87,12 @@ async def kept(database: Database, run: ReconcileRun, now: Callable[[], datetime
                 await save(connection, run, now(), lease_until=None)
 
 
-_FORGET = """
-    DELETE FROM reconcile_seen WHERE id IN (SELECT id FROM reconcile_seen WHERE run = $1 LIMIT 10000)
-    RETURNING 1 AS gone"""
-
-
 async def forget(database: Database, account: str, *, but: ReconcileRun | None = None) -> None:
-    """Remove what the account's last runs saw, a part at a time: others want to write, too."""
-    for one in await ReconcileRun.filter(account=account).order_by("-began_at").limit(_LAST_RUNS).values_list("id", flat=True):
-        gone = but is None or one != but.id
-        while gone:
-            async with database.transaction() as connection:
-                gone = bool(await refreshes.run(connection, database.dialect, _FORGET, one))
+    """Remove what the account's last runs saw."""
+    async with database.transaction() as connection:
+        last = ReconcileRun.filter(account=account).using_db(connection).order_by("-began_at").limit(_LAST_RUNS)
+        gone = [one for one in await last.values_list("id", flat=True) if but is None or one != but.id]
+        await ReconcileSeen.filter(run__in=gone).using_db(connection).delete()
 
 
 async def filled(account: str, connection: Connection | None = None) -> bool:

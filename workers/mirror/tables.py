@@ -274,12 +274,12 @@ class ReconcileRun(Model):
 
 
 class ReconcileSeen(Model):
-    """What an unfinished run saw at the vendor."""
+    """What an unfinished run saw at the vendor, a few pages a row."""
 
     id = fields.BigIntField(primary_key=True)
     run = fields.UUIDField()
-    subject = fields.TextField()
+    subjects = fields.JSONField[list[str]](decoder=json.loads)
 
     class Meta:
         table = "reconcile_seen"
-        unique_together = (("run", "subject"),)
+        indexes = (("run",),)

@@ -6,12 +6,12 @@ from datetime import datetime
 from schemas import ispring
 from workers.database import Database
 from workers.mirror.apply import Mirror
-from workers.mirror.facts import OBSERVATION, Fact, observe
+from workers.mirror.facts import OBSERVATION, Fact
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.ispring import Ispring
 
 
-async def poll(database: Database, _: Mirror, account: OpenAccount, now: Callable[[], datetime]) -> None:
+async def poll(database: Database, mirror: Mirror, account: OpenAccount, now: Callable[[], datetime]) -> None:
     """Keep the observations of every checklist; what is not in a checklist's list any more was withdrawn.
 
     An empty list withdraws nothing: it may be for want of rights.
@@ -22,7 +22,7 @@ async def poll(database: Database, _: Mirror, account: OpenAccount, now: Callabl
         facts = [_fact(account.name, at, session) for session in sessions]
         within = ({"checklist_id": checklist} if checklist else {}) if facts else None
         async with database.transaction() as connection:
-            await observe(connection, database.dialect, OBSERVATION, account.name, facts, at, within)
+            await mirror.observe(connection, database.dialect, OBSERVATION, account.name, facts, at, within)
         at = now()
 
 

@@ -8,7 +8,7 @@ from schemas.states import RefreshKind
 from workers.database import Connection, Database, told_apart
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Touch
-from workers.mirror.facts import SESSION_ENROLLMENT, Fact, observe
+from workers.mirror.facts import SESSION_ENROLLMENT, Fact
 from workers.mirror.tables import SessionEnrollment
 from workers.polls.walk import Walk
 from workers.vendors.accounts import OpenAccount
@@ -26,7 +26,7 @@ async def poll(database: Database, mirror: Mirror, account: OpenAccount, now: Ca
     async def write(at: datetime, rows: Sequence[SessionSubscription]) -> None:
         async with database.transaction() as connection:
             touches = await _touches(connection, account.name, at, rows) if touching else []
-            await observe(connection, database.dialect, SESSION_ENROLLMENT, account.name, _facts(account.name, at, rows), at)
+            await mirror.observe(connection, database.dialect, SESSION_ENROLLMENT, account.name, _facts(account.name, at, rows), at)
             await mirror.apply(connection, database.dialect, touches)
 
     async for at, rows in walk.pages():
@@ -41,7 +41,7 @@ async def poll(database: Database, mirror: Mirror, account: OpenAccount, now: Ca
             await write(at, [found])
         else:
             async with database.transaction() as connection:
-                await observe(connection, database.dialect, SESSION_ENROLLMENT, account.name, [], at, within={_ID: id})
+                await mirror.observe(connection, database.dialect, SESSION_ENROLLMENT, account.name, [], at, within={_ID: id})
 
 
 def _facts(account: str, at: datetime, rows: Sequence[SessionSubscription]) -> list[Fact]:

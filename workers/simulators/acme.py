@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from workers.simulators.server import served
 _FULL = SUBSCRIPTION_IN_FULL
 TENANT, OFFICE = str(_FULL["tenant_id"]), str(_FULL["subtenant_id"])
 ACTION, PERSON, SUBSCRIPTION = str(_FULL["action_id"]), str(_FULL["subscriber_id"]), str(_FULL["action_subscription_id"])
+COLLEAGUE = "e3a1f5d2-8c4b-4e7a-9f6d-2b1c3d4e5f6b"
 SESSION = "b1c2d3e4-f5a6-7890-bcde-f12345678901"
 LEARNER, COURSE, CHECKLIST = str(_FULL["subscriber_code"]), "EXAMPLECOURSE-0001", "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 PLACE = {"subtenant_id": OFFICE, "tenant_id": TENANT}
@@ -28,9 +30,9 @@ PLACE = {"subtenant_id": OFFICE, "tenant_id": TENANT}
 _KEY = "a-key-of-the-demonstration"
 
 
-def tenancy() -> fourhse.Tenancy:
-    """Acme's 4HSE: one project, one office, a training action with a session, and one person; nobody is subscribed."""
-    made = fourhse.Tenancy()
+def tenancy(now: Callable[[], datetime] = now_utc) -> fourhse.Tenancy:
+    """Acme's 4HSE: one project, one office, a training action with a session, and two persons; nobody is subscribed."""
+    made = fourhse.Tenancy(now=now)
     made.projects[TENANT] = {"name": _FULL["project_name"], "project_type": "safety", "status": "ACTIVE", "subscription_status": "PAID"}
     made.offices[OFFICE] = str(_FULL["office_name"])
     training = {
@@ -42,8 +44,9 @@ def tenancy() -> fourhse.Tenancy:
     }
     made.create("action", {"action_id": ACTION, **training, **PLACE})
     made.create("action-session", {"action_session_id": SESSION, "action_id": ACTION, "date_begin": "2024-03-15", **PLACE})
-    person = {"first_name": "John", "last_name": "Smith", "birth_date": "1980-02-29", "code": LEARNER, "project_id": TENANT}
-    made.create("person", {"person_id": PERSON, **person})
+    for person, code, last in ((PERSON, LEARNER, "Smith"), (COLLEAGUE, "JS002", "Smythe")):
+        named = {"first_name": "John", "last_name": last, "birth_date": "1980-02-29"}
+        made.create("person", {"person_id": person, "code": code, "project_id": TENANT, **named})
     return made
 
 
@@ -73,14 +76,12 @@ def _signature(body: bytes, secret: str) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def acme(directory: Path) -> AsyncIterator[Acme]:
+async def acme(directory: Path, now: Callable[[], datetime] = now_utc) -> AsyncIterator[Acme]:
     """All of it on free loopback ports while the block runs; credentials are written to files in the directory."""
-    company = Acme(
-        tenancy(), anewspring.Environment(_KEY, now_utc), ispring.Account("muster", _KEY, now_utc), kare.Register(_KEY, _KEY, now_utc)
-    )
-    company.environment.add_user(LEARNER)
+    company = Acme(tenancy(now), anewspring.Environment(_KEY, now), ispring.Account("muster", _KEY, now), kare.Register(_KEY, _KEY, now))
+    for learner in (LEARNER, "JS002"):
+        company.environment.add_user(learner)
     company.environment.add_course(COURSE, anewspring.Activity("EXAM"))
-    company.environment.subscribe(LEARNER, COURSE)
     apps = {
         "hse": fourhse.simulator(company.tenancy, fourhse.Keycloak({}, keys={_KEY})),
         "lms": anewspring.simulator(company.environment),

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from schemas.events import EventType
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import RefreshKind, RunState
+from tests.workers.followups.mirrored import rule
 from tests.workers.made import NOON
 from tests.workers.vendors.acme import ACTION, OFFICE, OTHER_OFFICE, PATIENT, TENANT, Stage, acme, staged
 from workers.database import Database
+from workers.followups import rule_states
 from workers.mirror import reconcile as reconciling
 from workers.mirror import runs
 from workers.mirror.apply import Mirror
@@ -24,6 +27,7 @@ from workers.mirror.hints import Hint
 from workers.mirror.reconcile import Held, reconcile, scheduled
 from workers.mirror.runs import Asked, Busy, Lost
 from workers.mirror.tables import ActionSubscription, Drift, ReconcileRun, ReconcileSeen
+from workers.outbox import OutboxEvent
 from workers.simulators.faults import Broken, Instead
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.errors import Unavailable, VendorError
@@ -192,6 +196,26 @@ async def test_a_dry_run_reports_and_writes_nothing_into_the_mirror(desk: Desk) 
 
     assert (run.dry_run, run.missing, run.extra) == (True, 1, 1)
     assert await ActionSubscription.all().order_by("id").values() == before
+
+
+async def test_drift_is_told_after_the_change_that_heals_it_and_by_no_dry_run(desk: Desk) -> None:
+    desk.stage.tenancy.certify(subject(7), "2026-01-01", "2031-01-01")
+    desk.delete(3)
+    told = OutboxEvent.exclude(type=EventType.SUBSCRIPTION_CREATED).order_by("id")
+    await desk.reconcile(dry_run=True)
+    before = await told.count()
+    run = await desk.reconcile()
+
+    assert before == 0
+    rows = [(row.subject, row.type.split(".", 1)[1], row.sequence) for row in await told]
+    assert sorted(rows) == [
+        ("hse/s003", "drift.found.v1", 3),
+        ("hse/s003", "subscription.deleted.v1", 2),
+        ("hse/s007", "drift.found.v1", 4),
+        ("hse/s007", "subscription.changed.v1", 2),
+        ("hse/s007", "subscription.status_changed.v1", 3),
+    ]
+    assert {row.data["run"] for row in await told.filter(type=EventType.DRIFT_FOUND)} == {str(run.id)}
 
 
 async def test_only_what_is_asked_for_is_judged(desk: Desk) -> None:
@@ -423,7 +447,8 @@ async def test_what_a_finished_run_saw_is_forgotten(desk: Desk, monkeypatch: pyt
     careful = Desk(desk.database, desk.stage, desk.settings(max_missing=0))
     desk.delete(3)
     assert (await careful.reconcile()).state == RunState.HELD
-    assert await ReconcileSeen.all().count() == ROWS - 1
+    (seen,) = await ReconcileSeen.all()
+    assert len(seen.subjects) == ROWS - 1
     assert (await desk.reconcile()).state == RunState.DONE
     assert await ReconcileSeen.all().count() == 0
 
@@ -434,3 +459,21 @@ async def test_another_account_is_not_looked_at(desk: Desk) -> None:
 
     assert run.extra == 0
     assert (await ActionSubscription.get(account="other")).state == "live"
+
+
+async def test_the_first_whole_run_has_the_clock_look_at_everything_for_the_rules_that_were_applied_before(desk: Desk) -> None:
+    async def due() -> int:
+        return await ActionSubscription.filter(changes_at__lte=now()).count()
+
+    await ReconcileRun.all().delete()
+    async with desk.database.transaction() as connection:
+        await rule_states.apply(connection, desk.database.dialect, [rule(when={"action_code": "another"})], NOON)
+    await desk.reconcile(Asked(status="NEW"))
+    await desk.reconcile(dry_run=True)
+    assert await due() == 0
+
+    await desk.reconcile()
+    assert await due() == ROWS
+    await ActionSubscription.all().update(changes_at=None)
+    await desk.reconcile()
+    assert await due() == 0

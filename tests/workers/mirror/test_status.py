@@ -93,7 +93,9 @@ _intervals = st.none() | st.integers(-3, 90)
 
 
 @given(row=_terms, interval=_intervals, calendar=_calendars, at=_moments)
-def test_it_changes_at_that_moment_and_at_none_before(row: Mapping[str, Any], interval: int | None, calendar: Calendar, at: datetime) -> None:
+def test_it_changes_at_that_moment_and_at_none_before(
+    row: Mapping[str, Any], interval: int | None, calendar: Calendar, at: datetime
+) -> None:
     turns, now = calendar.changes_at(row, interval, at), calendar.status(row, interval, at)
     if turns is None:
         assert all(calendar.status(row, interval, at + days * DAY) == now for days in range(0, 4000, 50))
@@ -138,7 +140,6 @@ def test_an_accounts_calendar_is_its_zone_and_its_boundary() -> None:
     )
 
     assert calendars({"hse": hse, "kare": kare}) == {"hse": Calendar(ZoneInfo("Asia/Kolkata"), -1)}
-    assert hse.model_copy(update={"boundary": 0}).boundary == FourhseAccount.model_fields["boundary"].default
 
 
 def test_a_boundary_is_a_day_at_most() -> None:

@@ -1,0 +1,90 @@
+"""A directory with settings that hold a rule, and a database, for commands."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workers.database import close_database, open_database
+
+_SETTINGS = """\
+[accounts.hse]
+vendor = "4hse"
+base_url = "http://127.0.0.1:9"
+insecure = true
+access_token_file = "key"
+limits = { attempts = 1, timeout = 1 }
+[accounts.lms]
+vendor = "anewspring"
+base_url = "http://127.0.0.1:9"
+insecure = true
+api_key_file = "key"
+limits = { attempts = 1, timeout = 1 }
+"""
+RULE = """\
+[[rules]]
+name = "fire"
+when = { action_code = "FST-*" }
+enroll = { account = "lms", course = "FIRE" }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed with --json."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A directory with settings and a database."""
+
+    home: Path
+
+    def settings(self, text: str) -> None:
+        """Write the settings' rules."""
+        (self.home / "muster.toml").write_text(_SETTINGS + text)
+
+    async def muster(self, *arguments: str, answer: str = "") -> Done:
+        """Run a command to its end; `answer` is typed at it."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "workers.cli", *arguments),
+            cwd=self.home,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate(answer.encode())
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
+    async def stored(self, *make: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Put rows into the database."""
+        await open_database(f"sqlite://{self.home / 'muster-data' / 'muster.sqlite3'}")
+        try:
+            for one in make:
+                await one()
+        finally:
+            await close_database()
+
+
+async def ruled(home: Path) -> Desk:
+    """The settings written and the database made."""
+    (home / "key").write_text("key")
+    made = Desk(home)
+    made.settings(RULE)
+    assert (await made.muster("init")).code == 0
+    return made

@@ -1,0 +1,196 @@
+"""Does at the vendors what enrollments wish for: claims due rows, looks, asks, writes what came of it, and has what follows planned.
+
+A row says what will be asked for before the vendor is asked, and no transaction is open while it is. A try that ended without an answer,
+or with its process, is looked up before anything is asked again: `workers/followups/targets/` says for each kind why even a request that
+lands after that look ends in one seat.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
+
+import stamina
+import structlog
+
+from schemas.logs import Log
+from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
+from workers.database import Database, DatabaseAway
+from workers.followups import claims
+from workers.followups.claims import Claim, LeaseLost, Placed, Planner, Taken
+from workers.followups.targets import TARGETS
+from workers.followups.targets.adapter import Adapter, NotYet, Undoing
+from workers.refreshes import pause_wanted
+from workers.vendors.accounts import OpenAccount, OpenAccounts
+from workers.vendors.errors import Refused, Throttled, Unavailable, UnknownOutcome, VendorError
+
+log = structlog.get_logger()
+
+#: Seconds between two looks where nothing is due; how many rows are claimed at once; the longest that an account is left alone.
+IDLE, LIMIT, LONGEST_PAUSE = 0.5, 20, 3600.0
+#: Seconds for one row, well within its lease.
+LONGEST = claims.LEASE.total_seconds() / 2
+#: How long a request may be under way before it lands. What is not there that long after it was asked for will not come.
+SETTLED = timedelta(minutes=5)
+
+_SECONDS, _LATER = (5, 15, 60, 300, 900), (3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600)
+#: How many seconds to wait after so many tries that failed by this error; after the last one, it is given up.
+RETRIES: Mapping[type[Exception], tuple[int, ...]] = {
+    # Time to land, before one looks.
+    UnknownOutcome: (60, 300, 900, *_LATER),
+    Unavailable: (*_SECONDS, *_LATER),
+    Throttled: (*_SECONDS, *_LATER),
+    # A right that is missing, an address that moved: somebody will put it right.
+    Refused: (300, 900, *_LATER),
+}
+#: What a poll, another enrollment or a correction of ours may bring, however long it takes.
+_NOT_YET, _TAKEN, _OURS = timedelta(hours=1), timedelta(seconds=5), timedelta(minutes=15)
+#: The refusals that say nothing about what was asked for.
+_ABOUT_US = frozenset({401, 403, 408, 425, *range(300, 400)})
+
+_UNDONE: Mapping[Undoing, tuple[EnrollmentState, str | None]] = {
+    Undoing.UNDONE: (EnrollmentState.UNDONE, None),
+    Undoing.ABSENT: (EnrollmentState.UNDONE, "nothing was there any more"),
+    Undoing.COMPLETED: (EnrollmentState.CLOSED, "completed, so it stays"),
+    Undoing.USED: (EnrollmentState.CLOSED, "another enrollment uses it"),
+}
+
+Done = TypeVar("Done")
+
+
+class Ended(NamedTuple):
+    """It is over, with a reason."""
+
+    state: EnrollmentState
+    reason: str | None
+
+
+class Postponed(NamedTuple):
+    """Come back to it. `blamed`: it counts as a failed try; `doubtful`: something may have been done; `pause`: leave the account alone."""
+
+    wait: timedelta
+    error: str
+    blamed: bool = False
+    doubtful: bool = False
+    pause: float = 0.0
+
+
+class Enroller:
+    """One task for each account, so that no vendor holds up another."""
+
+    def __init__(
+        self,
+        database: Database,
+        accounts: OpenAccounts,
+        followups: Planner,
+        now: Callable[[], datetime],
+        targets: Mapping[TargetKind, Adapter] = MappingProxyType(TARGETS),
+    ) -> None:
+        self._database, self._accounts, self._followups, self._now, self._targets = database, accounts, followups, now, targets
+        self._zones = {one.name: getattr(one.settings, "time_zone", "UTC") for one in accounts}
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        vendors = {adapter.vendor for adapter in self._targets.values()}
+        async with asyncio.TaskGroup() as group:
+            for account in self._accounts:
+                if account.settings.vendor in vendors:
+                    group.create_task(self._serve(account))
+            await asyncio.Event().wait()
+
+    async def _serve(self, account: OpenAccount) -> None:
+        while True:
+            pause = await self.round(account)
+            await asyncio.sleep(pause)
+
+    async def round(self, account: OpenAccount) -> float:
+        """Do what is due in an account; gives how many seconds to wait before the next round."""
+        zone = self._zones.get
+        due = await _patiently(lambda: claims.claim(self._database, account.name, self._now(), LIMIT, lambda name: zone(name or "", "UTC")))
+        return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
+
+    async def _worked(self, account: OpenAccount, claim: Claim) -> float:
+        """Do one; whatever goes wrong, its row says what. Gives how long to leave the account alone."""
+        try:
+            return await self._written(claim, await self._tried(account, claim))
+        except Exception as error:  # noqa: BLE001 - the one place: a mistake of ours ends neither the task nor unseen
+            log.error(Log.ENROLLMENT_FAILED, enrollment=str(claim.id), kind=claim.kind, account=claim.account, error=type(error).__name__)
+            return await self._written(claim, Postponed(_OURS, type(error).__name__, blamed=True, doubtful=True))
+
+    async def _written(self, claim: Claim, outcome: Placed | Ended | Postponed | None) -> float:
+        if isinstance(outcome, Placed):
+            await _patiently(lambda: claims.enrolled(self._database, claim, outcome, self._followups, self._now()))
+        elif isinstance(outcome, Ended):
+            await _patiently(lambda: claims.ended(self._database, claim, *outcome, self._followups, self._now()))
+        elif isinstance(outcome, Postponed):
+            now, how = self._now(), {"blamed": outcome.blamed, "doubtful": outcome.doubtful}
+            await _patiently(lambda: claims.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
+            return outcome.pause
+        return 0.0
+
+    async def _tried(self, account: OpenAccount, claim: Claim) -> Placed | Ended | Postponed | None:
+        act = self._enroll if claim.wish is EnrollmentWish.ENROLL else self._undo
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await act(account, claim)
+        except LeaseLost:
+            return None
+        except NotYet as reason:
+            return Postponed(_NOT_YET, str(reason))
+        except Taken:
+            return Postponed(_TAKEN, "another enrollment stands for it")
+        except DatabaseAway as away:  # while reading, so that nothing was asked
+            log.error(Log.DATABASE_AWAY, error=str(away))
+            return Postponed(timedelta(), str(away))
+        except TimeoutError:
+            return self._failed(claim, UnknownOutcome("no end of it came"))
+        except VendorError as error:
+            return self._failed(claim, error)
+
+    async def _enroll(self, account: OpenAccount, claim: Claim) -> Placed:
+        adapter = self._targets[claim.kind]
+        seen = await adapter.look(account, claim)
+        if not seen.todo and seen.stands:
+            return seen.placed
+        intended = await claims.intend(self._database, claim, seen.placed)
+        return (await adapter.request(account, intended, seen)).placed
+
+    async def _undo(self, account: OpenAccount, claim: Claim) -> Ended | Postponed:
+        if claim.found:
+            return Ended(EnrollmentState.CLOSED, "it was there before us, so it stays")
+        if claim.found is None:
+            return Ended(EnrollmentState.UNDONE, "it was never asked for")
+        undoing = await self._targets[claim.kind].undo(account, claim)
+        early = claim.state is EnrollmentState.REQUESTED and claim.at < claim.state_at + SETTLED
+        if undoing is Undoing.ABSENT and early:
+            # What was asked for without an answer may still land, and would be nobody's then.
+            return Postponed(claim.state_at + SETTLED - claim.at, "a request of ours may still land")
+        return Ended(*_UNDONE[undoing])
+
+    def _failed(self, claim: Claim, error: VendorError) -> Ended | Postponed:
+        log.warning(Log.ENROLLMENT_FAILED, enrollment=str(claim.id), kind=claim.kind, account=claim.account, error=type(error).__name__)
+        return _failure(claim, error)
+
+
+def _failure(claim: Claim, error: VendorError) -> Ended | Postponed:
+    """What becomes of a row after an error: later again, alone or with its whole account, or dead with the vendor's words."""
+    doubtful = isinstance(error, UnknownOutcome)
+    pause = pause_wanted(error)
+    if pause is not None:
+        pause = min(max(pause, IDLE), LONGEST_PAUSE)
+        return Postponed(timedelta(seconds=pause), str(error), pause=pause)
+    steps = () if isinstance(error, Refused) and error.status not in _ABOUT_US else RETRIES.get(type(error), ())
+    if claim.attempts >= len(steps):
+        return Ended(EnrollmentState.DEAD, str(error))
+    jitter = random.uniform(1.0, 1.2)  # noqa: S311 - spreads callers, hides nothing
+    return Postponed(timedelta(seconds=steps[claim.attempts]) * jitter, str(error), blamed=True, doubtful=doubtful)
+
+
+async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
+    """Do something with the database, however long it stays away."""
+    async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
+        with attempt:
+            return await work()
+    raise AssertionError("retries without end have ended")

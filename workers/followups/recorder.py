@@ -1,0 +1,225 @@
+"""Writes outcomes to 4HSE: claims steps that are due, looks, writes, notes what came of it, and has what follows planned.
+
+Whoever makes the certificate of a passed session is unsaid ("is typically generated"): one that is there already is taken for ours.
+Our own has an id that follows from its need, so that no second can come of a request whose answer was lost, however late it lands.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+import stamina
+import structlog
+
+from schemas.accounts import FourhseAccount
+from schemas.fourhse import lenient_date
+from schemas.logs import Log
+from workers.database import Database, DatabaseAway
+from workers.followups import recordings
+from workers.followups.case import INITIAL
+from workers.followups.claims import Planner
+from workers.followups.enroller import IDLE, LIMIT, LONGEST_PAUSE, RETRIES
+from workers.followups.recording import Step
+from workers.followups.recordings import Claim
+from workers.refreshes import pause_wanted
+from workers.vendors.accounts import OpenAccount, OpenAccounts
+from workers.vendors.errors import Conflict, NotFound, Refused, UnknownOutcome, VendorError
+from workers.vendors.fourhse import Fourhse, Resource
+
+log = structlog.get_logger()
+
+#: The refusals that say nothing about what was written.
+_ABOUT_US = frozenset({401, 403, 408, 425, *range(300, 400)})
+#: A session enrollment that is not shown may be so for want of rights; a conflict is looked up.
+_WAITS: Mapping[type[Exception], tuple[int, ...]] = {**RETRIES, NotFound: RETRIES[Refused], Conflict: (5, 60, 300)}
+
+Done = TypeVar("Done")
+
+
+class Failed(NamedTuple):
+    """It did not work: when to come back, if ever, and how many seconds to leave the whole account alone."""
+
+    error: str
+    wait: timedelta | None
+    pause: float = 0.0
+
+
+class Recorder:
+    """One task for each 4HSE account."""
+
+    def __init__(
+        self,
+        database: Database,
+        accounts: OpenAccounts,
+        followups: Planner,
+        now: Callable[[], datetime],
+        clock_skew: timedelta = timedelta(seconds=5),
+        lease: timedelta = recordings.LEASE,
+    ) -> None:
+        self._database, self._accounts, self._followups, self._now = database, accounts, followups, now
+        self._clock_skew, self._lease = clock_skew, lease
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for account in self._accounts:
+                if isinstance(account.settings, FourhseAccount):
+                    group.create_task(self._serve(account))
+            await asyncio.Event().wait()
+
+    async def _serve(self, account: OpenAccount) -> None:
+        while True:
+            pause = await self.round(account)
+            await asyncio.sleep(pause)
+
+    async def round(self, account: OpenAccount) -> float:
+        """Write what is due in an account; gives how many seconds to wait before the next round."""
+        due = await _patiently(lambda: recordings.claim(self._database, account.name, self._now(), LIMIT, self._lease))
+        return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
+
+    async def _worked(self, account: OpenAccount, claim: Claim) -> float:
+        """Write one step; whatever goes wrong, its row says what. Gives how long to leave the account alone."""
+        try:
+            remote = await self._tried(account, claim)
+            await self._note(lambda now: recordings.written(self._database, claim, remote, self._followups, now, self._clock_skew))
+        except VendorError as error:
+            return await self._failed(claim, error)
+        except Exception as error:  # noqa: BLE001 - the one place: a mistake of ours ends neither the task nor unseen
+            return await self._failed(claim, UnknownOutcome(type(error).__name__))
+        return 0.0
+
+    async def _tried(self, account: OpenAccount, claim: Claim) -> str:
+        try:
+            async with asyncio.timeout(self._lease.total_seconds() / 2):
+                return await _WRITERS[claim.step.partition(" ")[0]](account, claim)
+        except TimeoutError:
+            raise UnknownOutcome("no end of it came") from None
+
+    async def _failed(self, claim: Claim, error: VendorError) -> float:
+        log.warning(Log.RECORDING_FAILED, recording=str(claim.id), step=claim.step, account=claim.account, error=type(error).__name__)
+        failed = failure(error, claim.attempts)
+        if (wait := failed.wait) is None:
+            await self._note(lambda now: recordings.given_up(self._database, claim, failed.error, self._followups, now))
+        else:
+            await self._note(lambda now: recordings.again(self._database, claim, now + wait, failed.error, blamed=not failed.pause))
+        return failed.pause
+
+    async def _note(self, work: Callable[[datetime], Awaitable[None]]) -> None:
+        await _patiently(lambda: work(self._now()))
+
+
+def failure(error: VendorError, attempts: int) -> Failed:
+    """What follows from an error after so many failed tries: later again, alone or with the whole account, or never."""
+    if (asked := pause_wanted(error)) is not None:
+        pause = min(max(asked, IDLE), LONGEST_PAUSE)
+        return Failed(str(error), timedelta(seconds=pause), pause)
+    waits = () if isinstance(error, Refused) and error.status not in _ABOUT_US else _WAITS.get(type(error), ())
+    if attempts >= len(waits):
+        return Failed(str(error), None)
+    return Failed(str(error), timedelta(seconds=waits[attempts]) * random.uniform(1.0, 1.2))  # noqa: S311 - spreads callers
+
+
+async def _certificate(account: OpenAccount, claim: Claim) -> str:
+    """The id of this cycle's certificate, which is made if there is none."""
+    return await _there_already(account, claim) or await _created(_resource(account, "certificate"), claim, claim.body)
+
+
+async def _there_already(account: OpenAccount, claim: Claim) -> str | None:
+    """Ours; else the one that the session enrollment names; else the first that is linked to the action."""
+    rows = [
+        row
+        async for page in _resource(account, "certificate").index(filter={"resource_id": claim.body["resource_id"]})
+        for row in page.rows
+    ]
+    newer = sorted((row["date_release"], row["certificate_id"]) for row in rows if _of_this_cycle(account, claim, row))
+    ids = [str(id) for _, id in newer]  # noqa: A001
+    if claim.remote in {str(row["certificate_id"]) for row in rows}:
+        return claim.remote
+    if ids and claim.seat is not None:
+        named = (await _resource(account, "action-session-subscription").view(claim.seat)).get("certificate_id")
+        if named in ids:
+            return str(named)
+    for id in ids:  # noqa: A001
+        if await _link(account, id, claim.action):
+            return id
+    return None
+
+
+def _of_this_cycle(account: OpenAccount, claim: Claim, row: Mapping[str, Any]) -> bool:
+    """Whether a certificate is later than the one whose life the cycle is; before the first cycle there was none."""
+    assert isinstance(account.settings, FourhseAccount)
+    released = lenient_date(row.get("date_release"))
+    opened: date = claim.opened_at.astimezone(ZoneInfo(account.settings.time_zone)).date()
+    if claim.cycle == INITIAL and claim.begin is not None:
+        opened = min(opened, claim.begin)
+    return row["certificate_id"] != claim.cycle and released is not None and released >= opened
+
+
+async def _certificate_action(account: OpenAccount, claim: Claim) -> str:
+    """The id of what links the certificate to the action; it is made if there is none."""
+    assert claim.certificate is not None
+    found = await _link(account, claim.certificate, claim.action)
+    body = {**claim.body, "certificate_id": claim.certificate}
+    return found or await _created(_resource(account, "certificate-action"), claim, body)
+
+
+async def _link(account: OpenAccount, certificate: str, action: str | None) -> str | None:
+    page = await _resource(account, "certificate-action").page(1, filter={"certificate_id": certificate, "action_id": action})
+    return str(page.rows[0]["certificate_action_id"]) if page.rows else None
+
+
+async def _created(resource: Resource, claim: Claim, body: Mapping[str, Any]) -> str:
+    try:
+        await resource.create({**body, resource.shape.id: claim.remote})
+    except Conflict as refused:
+        try:
+            await resource.view(claim.remote)  # a request of ours that landed late
+        except NotFound:
+            raise refused from None
+    return claim.remote
+
+
+async def _outcome(account: OpenAccount, claim: Claim) -> str:
+    """The outcome in the session enrollment, told once."""
+    resource = _resource(account, "action-session-subscription")
+    body = dict(claim.body)
+    if "certificate_id" in body:
+        body["certificate_id"] = claim.certificate
+    shown = await resource.view(claim.remote)
+    if any(_text(shown.get(name)) != _text(value) for name, value in body.items()):
+        await resource.update(claim.remote, body)
+    return claim.remote
+
+
+def _text(value: Any) -> str:
+    """A value as it compares: of a date-time the day."""
+    text = str(value)
+    return text[:10] if text[10:11] in ("T", " ") else text
+
+
+def _resource(account: OpenAccount, path: str) -> Resource:
+    assert isinstance(account.client, Fourhse)
+    return account.client.resources[path]
+
+
+#: What is written, and how.
+_WRITERS: Mapping[str, Callable[[OpenAccount, Claim], Awaitable[str]]] = MappingProxyType(
+    {
+        Step.CERTIFICATE.value: _certificate,
+        Step.CERTIFICATE_ACTION.value: _certificate_action,
+        Step.SESSION.value: _outcome,
+        Step.FAILED.value: _outcome,
+    }
+)
+
+
+async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
+    """Do something with the database, however long it stays away."""
+    async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
+        with attempt:
+            return await work()
+    raise AssertionError("retries without end have ended")

@@ -1,0 +1,61 @@
+"""From when to when a certificate is valid. Pure."""
+
+import re
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+_TEXT = re.compile(r"([1-9][0-9]{0,3}) (YEAR|MONTH|DAY)")
+_MONTHS = {"YEAR": 12, "MONTH": 1}
+
+
+class Period(NamedTuple):
+    """How long, in 4HSE's units: YEAR, MONTH or DAY."""
+
+    number: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The first and the last day of validity; without a last it is for ever."""
+
+    begin: date
+    expire: date | None
+
+
+def period(text: str | None) -> Period | None:
+    """`5 YEAR`; None where it says no such thing."""
+    found = _TEXT.fullmatch(text or "")
+    return Period(int(found[1]), found[2]) if found else None
+
+
+def chosen(session: Mapping[str, Any] | None, action: Mapping[str, Any] | None, rule: str | None) -> Period | None:
+    """The session's validity, else the action's, else the rule's."""
+    return _of(session) or _of(action) or period(rule)
+
+
+def span(completed_at: datetime, zone: ZoneInfo, validity: Period | None) -> Span:
+    """It begins on the day of completion there, and expires on the same day of the month where there is one, else on the month's last."""
+    begin = completed_at.astimezone(zone).date()
+    return Span(begin, _after(begin, validity) if validity else None)
+
+
+def _after(begin: date, validity: Period) -> date | None:
+    """None is beyond the calendar."""
+    try:
+        if validity.unit == "DAY":
+            return begin + timedelta(days=validity.number)
+        years, month = divmod(begin.month - 1 + validity.number * _MONTHS[validity.unit], 12)
+        year = begin.year + years
+        return date(year, month + 1, min(begin.day, monthrange(year, month + 1)[1]))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _of(row: Mapping[str, Any] | None) -> Period | None:
+    number, unit = (row.get("validity"), row.get("validity_unit")) if row else (None, None)
+    return Period(number, unit) if isinstance(number, int) and number > 0 and unit in (*_MONTHS, "DAY") else None
