@@ -45,6 +45,8 @@ class Log(StrEnum):
     RECONCILE_HELD = "reconcile.held"
     RECONCILE_FAILED = "reconcile.failed"
     DRIFT_FOUND = "drift.found"
+    RELAYING = "relay.telling"
+    RELAY_AWAY = "relay.away"
     EVENT_REFUSED = "event.refused"
     CLOCK_SWEPT = "clock.swept"
     CLOCK_FAILED = "clock.failed"

@@ -101,11 +101,11 @@ class Relay:
     def _back(self) -> None:
         if self.away is not None:
             self.away = None
-            log.info(Log.BROKER_UP, part="relay")
+            log.info(Log.RELAYING)
 
     def _gone(self, reason: str) -> None:
         if self.away != reason:
-            log.warning(Log.BROKER_AWAY, part="relay", reason=reason)
+            log.warning(Log.RELAY_AWAY, reason=reason)
         self.away = reason
 
 

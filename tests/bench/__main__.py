@@ -1,4 +1,4 @@
-"""`python -m tests.bench accept|apply|clock|growth|reconcile [--runs N] [--quick] [--rows N]`."""
+"""`python -m tests.bench accept|apply|clock|followup|growth|reconcile [--runs N] [--quick] [--rows N]`."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from tests.bench import accept, apply, clock, growth, reconcile
+from tests.bench import accept, apply, clock, followup, growth, reconcile
 from tests.bench.load import NoLoadGenerator
 from tests.services import Missing
 
@@ -14,6 +14,7 @@ SUBJECTS: dict[str, Callable[..., None]] = {
     "accept": accept.measure,
     "apply": apply.measure,
     "clock": clock.measure,
+    "followup": followup.measure,
     "growth": growth.measure,
     "reconcile": reconcile.measure,
 }

@@ -17,11 +17,12 @@ _SPANS: Mapping[str, tuple[str, ...]] = {
     "workers.outbox": ("LEASE",),
     "workers.schedules": ("RETRIES",),
     "workers.mirror.runs": ("LEASE", "BEAT"),
+    "workers.mirror.offices": ("PATIENCE", "_MEANWHILE"),
     "workers.scheduler": ("LEASE", "REST"),
     "workers.clock": ("LONGEST", "AWAY", "LATER"),
     "workers.followups.claims": ("LEASE",),
     "workers.followups.recordings": ("LEASE",),
-    "workers.followups.enroller": ("RETRIES", "SETTLED", "_NOT_YET"),
+    "workers.followups.enroller": ("RETRIES", "SETTLED", "_NOT_YET", "_OURS"),
 }
 
 

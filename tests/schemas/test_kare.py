@@ -182,3 +182,16 @@ def test_a_reply_that_cannot_be_read_does_not_repeat_what_it_held() -> None:
         OneIntervention.model_validate({"data": INTERVENTION | {"id": {"codePin": 987654}}})
 
     assert "987654" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "sites"),
+    [
+        pytest.param({"siteIds": [3, 4]}, (3, 4), id="as the update names them"),
+        pytest.param({"sites": [{"id": 3, "name": "Rome"}]}, (3,), id="as a list of sites"),
+        pytest.param({"siteIds": None}, (), id="nothing"),
+        pytest.param({}, (), id="not at all"),
+    ],
+)
+def test_the_sites_of_an_exercise_are_read_however_they_come(said: dict[str, Any], sites: tuple[int, ...]) -> None:
+    assert Intervention.model_validate(INTERVENTION | said).site_ids == sites

@@ -41,6 +41,11 @@ class World:
     #: All needs of the subscriptions, and others that use the same enrollments.
     needs: dict[UUID, Need] = field(default_factory=dict)
     enrollments: dict[UUID, Enrollment] = field(default_factory=dict)
+    #: The rules that hold for each, the needs of each, who names an enrollment, and the rounds of a seat.
+    holding: dict[Key, tuple[Rule, ...]] = field(default_factory=dict)
+    needing: defaultdict[Key, set[UUID]] = field(default_factory=lambda: defaultdict(set))
+    naming: defaultdict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
+    rounds: defaultdict[Seat, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     learners: dict[Key, dict[tuple[TargetKind, str], str]] = field(default_factory=dict)
     results: dict[Seat, list[Result]] = field(default_factory=dict)
     certified: defaultdict[Key, dict[str, UUID]] = field(default_factory=lambda: defaultdict(dict))
@@ -52,17 +57,19 @@ class World:
     def case(self, key: Key, now: datetime) -> Case:
         """One of them as it stands now."""
         subscription = self.subscriptions[key]
-        needs = tuple(need for need in self.needs.values() if (need.account, need.subscription) == key)
-        others = [need for need in self.needs.values() if (need.account, need.subscription) != key]
+        needs = tuple(self._needs_of(key))
         seats = {(account, who, target.target) for target, account, who in self.wanted(key)}
-        named = {step.enrollment for need in needs for step in need.steps}
+        ids = {step.enrollment for need in needs for step in need.steps} | {id for seat in seats for id in self.rounds.get(seat, ())}  # noqa: A001
+        enrollments = tuple(self.enrollments[id] for id in sorted(id for id in ids if id in self.enrollments))  # noqa: A001
+        naming = {id for one in enrollments for id in self.naming.get(one.id, ())} - self.needing[key]  # noqa: A001
+        others = [self.needs[id] for id in naming]  # noqa: A001
         return Case(
             subscription,
             now,
             self.zone(key[0]),
             rules=tuple(self.rules.get(key[0], ())),
             needs=needs,
-            enrollments=tuple(one for one in self.enrollments.values() if one.id in named or one.seat in seats),
+            enrollments=enrollments,
             used_elsewhere=frozenset(id for need in others for id in waited_for(need)),  # noqa: A001
             kept_elsewhere=frozenset(id for need in others for id in kept(need)),  # noqa: A001
             learners=self.learners.get(key, {}),
@@ -82,9 +89,24 @@ class World:
 
     def in_play(self, key: Key) -> Iterator[Rule]:
         """The rules that hold for a subscription, and those of its needs."""
-        row = self.subscriptions[key].row
-        yield from (rule for rule in self.rules.get(key[0], ()) if not matches(rule.when, row))
-        yield from (need.rule for need in self.needs.values() if (need.account, need.subscription) == key)
+        yield from self.holding[key]
+        yield from (need.rule for need in self._needs_of(key))
+
+    def know(self, *found: Need | Enrollment) -> None:
+        """Needs and enrollments as they are now."""
+        for one in found:
+            if isinstance(one, Enrollment):
+                self.enrollments[one.id] = one
+                self.rounds[one.seat].add(one.id)
+                continue
+            self.needs[one.id] = one
+            self.needing[one.account, one.subscription].add(one.id)
+            for step in one.steps:
+                if step.enrollment is not None:
+                    self.naming[step.enrollment].add(one.id)
+
+    def _needs_of(self, key: Key) -> list[Need]:
+        return sorted((self.needs[id] for id in self.needing.get(key, ())), key=lambda need: (need.created_at, need.id))  # noqa: A001
 
     def seats(self) -> set[Seat]:
         """Whose seats in what any of them wants or names."""
@@ -117,11 +139,12 @@ async def involved(
             (account, row["action_subscription_id"]): Subscription(account, row["action_subscription_id"], row) for row in found
         }
         await _needs(connection, world, await _rows(tables.Need, connection, "action_subscription_id", ids, account=account))
-    needing = {(need.account, need.subscription) for need in world.needs.values()}
-    world.subscriptions = {key: one for key, one in world.subscriptions.items() if key in needing or any(world.in_play(key))}
+    for key, one in world.subscriptions.items():
+        world.holding[key] = tuple(rule for rule in rules.get(key[0], ()) if not matches(rule.when, one.row))
+    world.subscriptions = {key: one for key, one in world.subscriptions.items() if world.holding[key] or world.needing.get(key)}
     await _learners(connection, world)
     named = {step.enrollment for need in world.needs.values() for step in need.steps if step.enrollment is not None}
-    world.enrollments = {one.id: one for one in map(_enrollment, await _rows(tables.Enrollment, connection, "id", named))}
+    world.know(*map(_enrollment, await _rows(tables.Enrollment, connection, "id", named)))
     return world
 
 
@@ -165,7 +188,7 @@ async def _needs(connection: Connection, world: World, rows: Sequence[Mapping[st
     for one in await _rows(tables.NeedTarget, connection, "need", [row["id"] for row in rows]):
         steps[one["need"]][one["step"]] = Step(NeedState(one["state"]), one["enrollment"], one["result"])
     for row in rows:
-        world.needs[row["id"]] = _need(row, tuple(steps[row["id"]][number] for number in sorted(steps[row["id"]])))
+        world.know(_need(row, tuple(steps[row["id"]][number] for number in sorted(steps[row["id"]]))))
 
 
 async def _learners(connection: Connection, world: World) -> None:
@@ -187,8 +210,7 @@ async def _enrollments(connection: Connection, world: World, seats: Iterable[Sea
     wanted = set(seats)
     for account, learners in _by_account((account, who) for account, who, _ in wanted):
         rows = await _rows(tables.Enrollment, connection, "learner", learners, account=account)
-        found = (one for one in map(_enrollment, rows) if one.seat in wanted)
-        world.enrollments |= {one.id: one for one in found}
+        world.know(*(one for one in map(_enrollment, rows) if one.seat in wanted))
     using = {row["need"] for row in await _rows(tables.NeedTarget, connection, "enrollment", world.enrollments)}
     await _needs(connection, world, await _rows(tables.Need, connection, "id", using - world.needs.keys()))
 

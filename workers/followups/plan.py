@@ -103,9 +103,9 @@ async def _seats(connection: Connection, dialect: Dialect, world: World) -> set[
 def _taken(world: World, change: Change) -> None:
     """What one subscription's plan changes, the next one's sees."""
     if isinstance(change, EnrollmentChange):
-        world.enrollments[change.enrollment.id] = change.enrollment
+        world.know(change.enrollment)
     elif isinstance(change, NeedChange):
-        world.needs[change.need.id] = change.need
+        world.know(change.need)
         spent(world, change.need, change.before)
 
 

@@ -111,7 +111,8 @@ _loads = lru_cache(4096)(json.loads)
 
 
 def _says(stored: Any, value: Any) -> bool:
-    return stored is value or _written(stored) == to_json(value) or same(parsed(stored), value)
+    # Not `stored is value`: of the text "1" there is but one, and it is the number's JSON here and a text there.
+    return value is None if stored is None else _written(stored) == to_json(value) or same(parsed(stored), value)
 
 
 @lru_cache(4096)

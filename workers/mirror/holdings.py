@@ -33,7 +33,7 @@ _HELD_IN: Mapping[Dialect, str] = {
 async def stored(database: Database, account: str, subjects: Sequence[str]) -> dict[str, Stored]:
     """The mirror's rows of these subscriptions, by id."""
     chosen = list(subjects) if database.dialect == "postgres" else json.dumps(subjects)
-    _, rows = await database.connection.execute_query(_HELD_IN[database.dialect], [account, chosen])
+    rows: Sequence[Any] = (await database.connection.execute_query(_HELD_IN[database.dialect], [account, chosen]))[1]
     return {row[0]: row for row in rows}
 
 

@@ -18,6 +18,7 @@ from tests.workers.vendors.acme import ACTION, ENROLLMENT, HASTY, NOON, PERSON, 
 from workers.database import Connection, Database, Dialect
 from workers.followups import case, recordings, rule_states
 from workers.followups.cases import Key
+from workers.followups.plan import Followups
 from workers.followups.recorder import Recorder, failure
 from workers.followups.recording import failure as failed_steps
 from workers.followups.recording import steps
@@ -392,7 +393,7 @@ async def test_a_result_becomes_a_valid_subscription_and_certifies_it_once(scene
     followups, key, opened = Followups([fire], hse), ("hse", SUBSCRIPTION), NOON - timedelta(days=9)
     await filled()
     await subscription(SUBSCRIPTION, **{**ROW, "action_name": "Fire", "subscriber_code": "JS001"}, first_seen_at=opened, fetched_at=NOON)
-    made = {"learner": "JS001", "course": "FIRE", "activity": "", "attempt": 0, "completed": True, "completed_at": NOON}
+    made: dict[str, Any] = {"learner": "JS001", "course": "FIRE", "activity": "", "attempt": 0, "completed": True, "completed_at": NOON}
     await CourseResult.create(account="lms", version=1, observed_at=NOON, withdrawn=False, **made)
 
     async def planned(**changed: Any) -> list[str]:

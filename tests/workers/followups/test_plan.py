@@ -1,0 +1,309 @@
+"""Planning in the transaction of what changed, on both databases: two workers at once, and two actions on one course."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from schemas.events import EventType
+from schemas.fourhse import SUBSCRIPTION_FIELDS
+from schemas.rules import Rule
+from schemas.states import SubscriptionState
+from tests.workers.followups.mirrored import ACCOUNTS, NOON, filled, rule
+from workers.database import Database
+from workers.followups import rule_states
+from workers.followups.plan import Followups
+from workers.followups.tables import Certified, Enrollment, FollowupMove, Need, NeedTarget, Recording
+from workers.mirror.apply import Mirror
+from workers.mirror.evidence import Absence, Sighting
+from workers.mirror.facts import ATTENDANCE, COURSE_RESULT, OBSERVATION, SESSION_ENROLLMENT, Fact
+from workers.mirror.tables import ActionSubscription
+from workers.outbox import OutboxEvent
+
+UNSUBSCRIBE = rule(undo="unsubscribe", record={})
+
+
+class World:
+    """A mirror with rules, and a clock that the test turns."""
+
+    def __init__(self, database: Database, *rules: Rule) -> None:
+        self.database, self.at = database, NOON
+        self.mirror = Mirror(frozenset(ACCOUNTS), followups=Followups(rules, ACCOUNTS), now=lambda: self.at)
+
+    async def sighted(self, *subjects: str, **changed: Any) -> None:
+        """A fetch found subscriptions, all of one person."""
+        self.at += timedelta(minutes=1)
+        async with self.database.transaction() as connection:
+            await self.mirror.sighted(connection, self.database.dialect, [sighting(one, self.at, **changed) for one in subjects])
+
+    async def deleted(self, *subjects: str, at: datetime | None = None) -> None:
+        """A fetch did not find them any more."""
+        at = at or self.at + timedelta(minutes=1)
+        gone = [Absence("hse", one, at, SubscriptionState.DELETED) for one in subjects]
+        async with self.database.transaction() as connection:
+            await self.mirror.absent(connection, self.database.dialect, gone)
+
+    async def observed(self, *facts: Fact) -> None:
+        """Results came."""
+        self.at += timedelta(minutes=1)
+        async with self.database.transaction() as connection:
+            await self.mirror.observe(connection, self.database.dialect, facts[0].kind, facts[0].account, facts, self.at)
+
+    async def enrolled(self, **changed: Any) -> None:
+        """The vendor granted every wish."""
+        granted = {"state": "enrolled", "wish": None, "due_at": None, "found": False, "enrolled_at": self.at}
+        await Enrollment.filter(wish="enroll").update(**(granted | changed))
+        rows = await ActionSubscription.all()
+        async with self.database.transaction() as connection:
+            keys = [(row.account, row.action_subscription_id) for row in rows]
+            await self.mirror.followups.plan(connection, self.database.dialect, keys, self.at)  # type: ignore[union-attr]
+
+
+def sighting(subject: str, began: datetime, **changed: Any) -> Sighting:
+    """A person who is new to fire safety, as a fetch finds it."""
+    said: dict[str, Any] = {"action_id": "a1", "action_type": "TRAINING", "action_code": "FST-01", "action_name": "Fire", "status": "NEW"}
+    who = {"subscriber_type": "PERSON", "subscriber_id": "p1", "subscriber_code": "JS001", "tenant_id": "t1", "subtenant_id": "o1"}
+    fields = dict.fromkeys(SUBSCRIPTION_FIELDS) | {"action_subscription_id": subject} | said | who | changed
+    return Sighting("hse", subject, began, fields)
+
+
+def passed(at: datetime, grade: float = 100.0, course: str = "FIRE") -> Fact:
+    """The learner's result in the course."""
+    reached = {"completed": True, "completed_at": at, "grade": grade}
+    return Fact(COURSE_RESULT, "lms", ("JS001", course, "", 0), at, reached)
+
+
+async def applied(database: Database, *rules: Rule) -> World:
+    """A world in which a person has applied the rules."""
+    await filled()
+    async with database.transaction() as connection:
+        await rule_states.apply(connection, database.dialect, rules, NOON)
+    return World(database, *rules)
+
+
+@pytest_asyncio.fixture
+async def world(database: Database) -> AsyncIterator[World]:
+    """A world with a rule that gives back what it took."""
+    yield await applied(database, UNSUBSCRIBE)
+
+
+async def needs() -> list[tuple[str, str, str]]:
+    """Subscription, cycle and state of each need."""
+    return [(one.action_subscription_id, one.cycle, one.state) for one in await Need.all().order_by("action_subscription_id", "created_at")]
+
+
+async def seats() -> list[tuple[int, str, str | None]]:
+    """Round, state and wish of each enrollment."""
+    return [(one.round, one.state, one.wish) for one in await Enrollment.all().order_by("learner", "round")]
+
+
+async def test_a_change_of_the_mirror_is_planned_in_its_transaction(world: World) -> None:
+    await world.sighted("s1")
+
+    assert (await needs(), await seats()) == ([("s1", "initial", "planned")], [(1, "planned", "enroll")])
+    need, seat = await Need.get(), await Enrollment.get()
+    assert (need.opened_at, need.state_at, need.plan, need.digest) == (world.at, world.at, UNSUBSCRIBE.snapshot(), UNSUBSCRIBE.digest)
+    assert (seat.account, seat.kind, seat.learner, seat.target, seat.due_at) == ("lms", "course", "JS001", "FIRE", world.at)
+    assert [(one.step, one.enrollment, one.state) for one in await NeedTarget.filter(need=need.id)] == [(0, seat.id, "planned")]
+    moves = await FollowupMove.all().order_by("id")
+    assert {(one.need, one.enrollment, one.rule, one.state) for one in moves} == {
+        (need.id, None, "fire", "planned"),
+        (None, seat.id, None, "planned"),
+    }
+
+
+async def test_planning_again_writes_nothing(world: World) -> None:
+    await world.sighted("s1")
+    await world.enrolled()
+    before = [
+        await FollowupMove.all().count(),
+        await OutboxEvent.all().count(),
+        *await Need.all().values(),
+        *await Enrollment.all().values(),
+    ]
+
+    await world.enrolled()
+
+    after = [
+        await FollowupMove.all().count(),
+        await OutboxEvent.all().count(),
+        *await Need.all().values(),
+        *await Enrollment.all().values(),
+    ]
+    assert before == after
+
+
+async def test_when_a_row_was_first_seen_stays(world: World) -> None:
+    await world.sighted("s1")
+    first = world.at
+    await world.sighted("s1", action_name="Fire, again")
+
+    row = await ActionSubscription.get()
+    assert (row.first_seen_at, row.fetched_at) == (first, world.at)
+
+
+async def test_a_result_passes_it_and_plans_what_is_written(world: World) -> None:
+    await world.sighted("s1")
+    await world.enrolled()
+    await world.observed(passed(world.at + timedelta(seconds=30)))
+
+    assert (await needs(), await seats()) == ([("s1", "initial", "passed")], [(1, "closed", None)])
+    assert sorted(one.step for one in await Recording.all()) == ["certificate", "certificate_action"]
+    assert [one.result for one in await Certified.all()] == ["course_result/lms/JS001/FIRE//0"]
+
+    await Recording.all().update(state="done")
+    await world.enrolled()
+    assert await needs() == [("s1", "initial", "recorded")]
+    await world.sighted("s1", status="VALID", last_certificate_id="c1", certificate_date_release=date(2026, 3, 1))
+    assert await needs() == [("s1", "initial", "valid")]
+
+
+async def test_an_old_pass_does_not_certify_the_next_cycle(world: World) -> None:
+    await world.sighted("s1")
+    await world.enrolled()
+    result = passed(world.at + timedelta(seconds=30))
+    await world.observed(result)
+    # By the dates alone it would count.
+    await world.sighted("s1", status="EXPIRED", last_certificate_id="c1", certificate_date_release=date(2026, 1, 1))
+    await world.observed(replace(result, at=world.at, content={**result.content, "grade": 90.0}))
+
+    assert (await needs())[1:] == [("s1", "c1", "planned")]
+    assert (await seats())[1:] == [(2, "planned", "enroll")]
+
+
+async def test_every_move_is_told(world: World) -> None:
+    await world.sighted("s1")
+    await world.enrolled()
+
+    told = await OutboxEvent.filter(type=EventType.FOLLOWUP_MOVED.value).order_by("sequence")
+    moves = [(one.data["before"], one.data["state"]) for one in told if one.data["need"]]
+    assert moves == [(None, "planned"), ("planned", "enrolled")]
+    assert {(one.account, one.subject) for one in told} == {("hse", "hse/s1")}
+
+
+@pytest.mark.parametrize("order", [("s1", "s2"), ("s2", "s1")])
+async def test_two_actions_share_a_seat_that_the_last_one_gives_back(world: World, order: tuple[str, str]) -> None:
+    await world.sighted("s1", "s2")
+    await world.enrolled()
+    assert await seats() == [(1, "enrolled", None)]
+
+    await world.deleted(order[0])
+    assert await seats() == [(1, "enrolled", None)]
+    await world.deleted(order[1])
+    assert await seats() == [(1, "enrolled", "undo")]
+
+
+async def test_two_actions_deleted_in_one_batch_give_the_seat_back(world: World) -> None:
+    await world.sighted("s1", "s2")
+    await world.enrolled()
+    await world.deleted("s1", "s2")
+
+    assert await seats() == [(1, "enrolled", "undo")]
+
+
+async def test_two_workers_that_delete_at_once_give_the_seat_back(world: World) -> None:
+    await world.sighted("s1", "s2")
+    await world.enrolled()
+    await asyncio.gather(world.deleted("s1"), world.deleted("s2"))
+
+    assert (await needs(), await seats()) == ([("s1", "initial", "undone"), ("s2", "initial", "undone")], [(1, "enrolled", "undo")])
+
+
+async def test_two_workers_that_plan_for_one_learner_at_once_open_one_seat(world: World) -> None:
+    other = World(world.database, UNSUBSCRIBE)
+    for number in range(5):
+        names = [f"s{number}{worker}" for worker in "ab"]
+        person = {"subscriber_code": f"P{number}", "subscriber_id": f"p{number}"}
+        await asyncio.gather(world.sighted(names[0], **person), other.sighted(names[1], **person))
+
+    assert await seats() == [(1, "planned", "enroll")] * 5
+    assert {state for _, _, state in await needs()} == {"planned"}
+
+
+async def test_two_workers_that_plan_one_subscription_at_once_plan_it_once(world: World) -> None:
+    await asyncio.gather(*(World(world.database, UNSUBSCRIBE).sighted("s1") for _ in range(4)))
+
+    assert (await needs(), await seats()) == ([("s1", "initial", "planned")], [(1, "planned", "enroll")])
+    assert await FollowupMove.all().count() == 2
+
+
+async def test_a_rule_that_wants_too_much_in_one_batch_is_held_from_there(database: Database) -> None:
+    world = await applied(database, rule(max_per_hour=3))
+    for number in range(5):
+        await world.sighted(f"s{number}", subscriber_code=f"P{number}", subscriber_id=f"p{number}")
+    held = [state for _, _, state in await needs()]
+    assert held == ["planned"] * 3 + ["held"] * 2
+
+    async with database.transaction() as connection:
+        fresh = [sighting(f"t{n}", world.at + timedelta(hours=2), subscriber_code=f"T{n}", subscriber_id=f"t{n}") for n in range(5)]
+        await replace(world.mirror, now=lambda: NOON + timedelta(hours=2)).sighted(connection, database.dialect, fresh)
+    assert sorted(state for name, _, state in await needs() if name[0] == "t") == ["held"] * 2 + ["planned"] * 3
+
+
+async def test_a_pending_rule_plans_nothing(database: Database) -> None:
+    await filled()
+    world = World(database, UNSUBSCRIBE)
+    await world.sighted("s1")
+
+    assert (await needs(), await FollowupMove.all().count()) == ([], 0)
+
+
+async def test_what_a_rule_has_planned_goes_on_without_it(world: World) -> None:
+    await world.sighted("s1")
+    await world.enrolled()
+    without = World(world.database)
+    without.at = world.at
+    await without.deleted("s1")
+
+    assert (await needs(), await seats()) == ([("s1", "initial", "undone")], [(1, "enrolled", "undo")])
+
+
+async def test_without_rules_and_needs_nothing_is_asked(database: Database) -> None:
+    followups = Followups((), ACCOUNTS)
+    async with database.transaction() as connection:
+        await followups.plan(connection, database.dialect, [("hse", "s1")], NOON)
+    # Closed or not, the connection is not looked at any more.
+    await followups.plan(None, database.dialect, [("hse", "s1")], NOON)  # type: ignore[arg-type]
+
+
+async def test_an_observation_finds_who_awaits_it(database: Database) -> None:
+    check = rule(enroll=None, observe={"account": "ispring", "checklist": "c", "result": 80}, undo="keep")
+    world = await applied(database, check)
+    await database.connection.execute_query("INSERT INTO identities (account, kind, here, there) VALUES ('ispring', 'person', 'p1', 'e1')")
+    await world.sighted("s1")
+    assert await needs() == [("s1", "initial", "awaiting")]
+
+    said = {"employee_id": "e1", "checklist_id": "c", "observer_id": "o", "status": "PASSED", "result": 90.0}
+    await world.observed(Fact(OBSERVATION, "ispring", ("x",), world.at, said | {"completed_at": world.at + timedelta(seconds=1)}))
+    assert await needs() == [("s1", "initial", "passed")]
+
+
+async def test_an_exercise_is_passed_by_who_was_there(database: Database) -> None:
+    drill = rule(
+        when={"action_code": "FST-*", "subscriber_type": "OFFICE"},
+        enroll=None,
+        exercise={"account": "kare", "rule_id": 7, "start": "+14d 10:00", "length": "1h"},
+    )
+    world = await applied(database, drill)
+    await database.connection.execute_query("INSERT INTO identities (account, kind, here, there) VALUES ('kare', 'office', 'o1', '3')")
+    await world.sighted("s1", subscriber_type="OFFICE", subscriber_id="o1", subscriber_code=None)
+    await world.enrolled(remote="41")
+    assert await needs() == [("s1", "initial", "enrolled")]
+
+    await world.observed(Fact(ATTENDANCE, "kare", (41, 1), world.at, {"status": "present", "ended_at": world.at + timedelta(seconds=1)}))
+    assert await needs() == [("s1", "initial", "passed")]
+
+
+async def test_a_session_is_passed_by_what_the_trainer_entered(database: Database) -> None:
+    world = await applied(database, rule(enroll={"account": "hse", "session": "next", "within": "90d"}))
+    await world.sighted("s1")
+    await world.enrolled()
+    assert [one.learner for one in await Enrollment.all()] == ["s1"]
+
+    said = {"action_subscription_id": "s1", "action_session_id": "x", "done": 1, "session_date_begin": NOON.date()}
+    await world.observed(Fact(SESSION_ENROLLMENT, "hse", ("seat",), world.at, said))
+    assert await needs() == [("s1", "initial", "passed")]
