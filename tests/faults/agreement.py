@@ -1,6 +1,9 @@
 """What was meant to happen to everybody, held against muster's rows and against what happened at the vendors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,32 +45,48 @@ class Rows:
 
 #: What must be nothing in the end.
 _UNDONE = {
-    "enrollments under way": "SELECT count(*) FROM enrollments WHERE wish IS NOT NULL OR state IN ('planned', 'requested')",
-    "dead enrollments": "SELECT count(*) FROM enrollments WHERE state = 'dead'",
-    "recordings that are not done": "SELECT count(*) FROM recordings WHERE state <> 'done'",
-    "things to be fetched": "SELECT count(*) FROM refreshes",
-    "events that were not told": "SELECT count(*) FROM outbox",
-    "deliveries that are not applied": "SELECT count(*) FROM deliveries WHERE state IN ('received', 'dead')",
+    "enrollments under way": "SELECT count(*) AS count FROM enrollments WHERE wish IS NOT NULL OR state IN ('planned', 'requested')",
+    "dead enrollments": "SELECT count(*) AS count FROM enrollments WHERE state = 'dead'",
+    "recordings that are not done": "SELECT count(*) AS count FROM recordings WHERE state <> 'done'",
+    "things to be fetched": "SELECT count(*) AS count FROM refreshes",
+    "events that were not told": "SELECT count(*) AS count FROM outbox",
+    "deliveries that are not applied": "SELECT count(*) AS count FROM deliveries WHERE state IN ('received', 'dead')",
 }
-_ROWS = """
-    SELECT s.action_subscription_id, s.subscriber_code, s.state, s.status,
-        array(SELECT n.state FROM needs AS n WHERE n.account = s.account AND n.action_subscription_id = s.action_subscription_id
-            ORDER BY n.created_at) AS needs,
-        array(SELECT e.state FROM enrollments AS e JOIN need_targets AS t ON t.enrollment = e.id JOIN needs AS n ON n.id = t.need
-            WHERE n.account = s.account AND n.action_subscription_id = s.action_subscription_id ORDER BY e.round) AS enrollments
-    FROM action_subscriptions AS s"""
+_ROWS = "SELECT action_subscription_id AS id, state, status FROM action_subscriptions"
+_NEEDS = "SELECT action_subscription_id AS id, state FROM needs ORDER BY created_at, cycle"
+_ENROLLMENTS = """
+    SELECT DISTINCT n.action_subscription_id AS id, e.round, e.state FROM enrollments AS e
+    JOIN need_targets AS t ON t.enrollment = e.id JOIN needs AS n ON n.id = t.need ORDER BY e.round"""
 
 
 async def rows(database: str) -> Rows:
     """Read muster's rows as of one moment."""
+    found, needs, enrollments, *undone = await read(database, _ROWS, _NEEDS, _ENROLLMENTS, *_UNDONE.values())
+    of = {one["id"]: Row(one["state"], one["status"], _states(needs, one["id"]), _states(enrollments, one["id"])) for one in found}
+    return Rows(of, {name: one[0]["count"] for name, one in zip(_UNDONE, undone, strict=True)})
+
+
+async def read(database: str, *queries: str) -> list[list[Mapping[str, Any]]]:
+    """What queries find in a database, `postgres://…` or `sqlite://path`, at one moment."""
+    if database.startswith("sqlite:"):
+        return await asyncio.to_thread(_sqlite, database.removeprefix("sqlite://"), queries)
     connection = await asyncpg.connect(database, timeout=5)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            found = await connection.fetch(_ROWS)
-            undone = {name: await connection.fetchval(query) for name, query in _UNDONE.items()}
+            return [await connection.fetch(query) for query in queries]
     finally:
         await connection.close()
-    return Rows({row["action_subscription_id"]: _row(row) for row in found}, undone)
+
+
+def _sqlite(path: str, queries: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, isolation_level=None)) as file:
+        file.row_factory = sqlite3.Row
+        file.execute("BEGIN")
+        return [[dict(row) for row in file.execute(query)] for query in queries]
+
+
+def _states(found: Sequence[Mapping[str, Any]], of: str) -> tuple[str, ...]:
+    return tuple(one["state"] for one in found if one["id"] == of)
 
 
 def happened(company: Company, one: Employee) -> Happened:
@@ -110,7 +129,8 @@ def _judged(one: Employee, row: Row, what: Happened) -> list[str]:
 
 
 def _deleted(one: Employee, row: Row, what: Happened) -> list[str]:
-    ended = ("closed",) if one.seated else ("undone",)
+    # What was there before us stays, unless nobody had looked by then.
+    ended = (("closed",), ("undone",)) if one.seated else (("undone",),)
     # Nobody saw it in time, or it was taken back; what was passed before may have been ended to be renewed.
     renewed = one.passed_before and what.unsubscribed == what.subscribed + 1
     balance = (what.subscribed, what.unsubscribed - renewed)
@@ -118,7 +138,7 @@ def _deleted(one: Employee, row: Row, what: Happened) -> list[str]:
     expected: dict[str, tuple[Any, Any]] = {
         "the mirror's row": (row.state in (None, "deleted"), True),
         "its needs": (row.needs in ((), ("undone",)), True),
-        "its enrollments": (row.enrollments in ((), ended), True),
+        "its enrollments": (row.enrollments in ((), *ended), True),
         "subscribed, unsubscribed": (balance in ((0, 0), (int(not one.seated),) * 2), True),
         "a seat in the end": (what.seated, stands),
         "certificates, links": ((what.certificates, what.links), (0, 0)),
@@ -136,11 +156,3 @@ def audit(company: Company, found: Rows) -> list[str]:
     for one in company.employees:
         told += problems(one, found.of.get(one.subscription, Row()), happened(company, one))
     return told
-
-
-def _row(row: Mapping[str, Any]) -> Row:
-    return Row(row["state"], row["status"], _names(row["needs"]), _names(row["enrollments"]))
-
-
-def _names(found: Iterable[str] | Sequence[str]) -> tuple[str, ...]:
-    return tuple(found)

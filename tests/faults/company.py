@@ -227,7 +227,7 @@ class Company:
         if one.seated or one.passed_before:
             self.environment.subscribe(one.learner, COURSE)
         if one.passed_before:
-            seat, long_ago = self.environment.seats[one.learner, COURSE], self.environment.now() - timedelta(days=400)
+            seat, long_ago = self.environment.seats[one.learner, COURSE], self.environment.now() - timedelta(days=self.rng.choice((0, 400)))
             seat.subscribed_at, seat.completed_at, seat.grade = long_ago, long_ago, 99.0
         one.subscription = self.tenancy.subscribe(ACTION, person)
         self.employees.append(one)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ from subprocess import Popen
 
 import asyncpg
 
+from schemas.delivery import now_utc
 from tests.faults import agreement
 from tests.faults.company import Company, Employee, company
 from tests.faults.hasty import SHORTEST
@@ -18,6 +20,7 @@ from tests.faults.load import reached
 from tests.faults.trial import HEARTBEAT, Figures, Ground, percentile
 from tests.services import free_port, listens, until
 from tests.services.muster import Muster
+from workers.refreshes import as_time
 
 WORKERS = 2
 #: Seconds between two new duties, and without any change after which what is not settled never will be.
@@ -26,12 +29,21 @@ _PACE, _STANDSTILL = 0.3, 30.0
 _TRIES = 3
 #: Longer than any lease of the hasty on what is to be done at a vendor.
 _FROZEN = 2.25 * SHORTEST
-_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, sqlite3.Error)
 
 
 async def followups(ground: Ground) -> Figures:
     """Two workers and a receiver killed, frozen, and cut off from broker and database, between vendors that fail in every way."""
-    async with _scene(ground) as scene:
+    return await _followups(ground, "followups", embedded=False)
+
+
+async def followups_embedded(ground: Ground) -> Figures:
+    """`muster serve` on SQLite, killed and frozen between vendors that fail in every way."""
+    return await _followups(ground, "followups-embedded", embedded=True)
+
+
+async def _followups(ground: Ground, name: str, *, embedded: bool) -> Figures:
+    async with _scene(ground, name, embedded=embedded) as scene:
         began = time.monotonic()
         doing = [asyncio.create_task(duty) for duty in (scene.hire(), scene.watch(), scene.company.misbehave())]
         try:
@@ -48,23 +60,22 @@ async def followups(ground: Ground) -> Figures:
 
 
 class Scene:
-    """A company, a muster of three processes, and what befalls them."""
+    """A company, a muster of three processes or of one, and what befalls them."""
 
-    def __init__(self, ground: Ground, one: Company) -> None:
-        self.ground, self.company, self.figures = ground, one, Figures("followups")
+    def __init__(self, ground: Ground, name: str, one: Company, *, embedded: bool) -> None:
+        self.ground, self.company, self.embedded, self.figures = ground, one, embedded, Figures(name)
         self.rng = one.rng
-        self._own = f"followups{time.monotonic_ns()}"
-        self.database = ground.postgres.create(self._own)
-        home = ground.home / "followups"
+        own, home = f"{name}{time.monotonic_ns()}", ground.home / name
         home.mkdir(parents=True)
         self.muster = Muster(
             home,
-            broker=f"{ground.rabbitmq.vhost(self._own)}?heartbeat={HEARTBEAT}",
-            database=self.database,
+            broker=None if embedded else f"{ground.rabbitmq.vhost(own)}?heartbeat={HEARTBEAT}",
+            database=None if embedded else ground.postgres.create(own),
             tables=one.settings(home / "key"),
             program="tests.faults.hasty",
         )
-        self._ports = [free_port() for _ in range(WORKERS)]
+        self.database = f"sqlite://{self.muster.data_dir / 'muster.sqlite3'}" if embedded else ground.postgres.url(own)
+        self._ports = [free_port() for _ in one.doors]
         self._workers: list[Popen[bytes]] = []
         self._receiver: Popen[bytes] | None = None
         self._hits: Counter[str] = Counter()
@@ -72,8 +83,9 @@ class Scene:
     async def begin(self) -> None:
         """Set up, start, say yes to the rule."""
         await asyncio.to_thread(self.muster.run, "init")
-        self._receiver = await asyncio.to_thread(self.muster.start, "receive")
-        self._workers = [await self._started(number) for number in range(WORKERS)]
+        if not self.embedded:
+            self._receiver = await asyncio.to_thread(self.muster.start, "receive")
+        self._workers = [await self._started(number) for number in range(len(self._ports))]
         await asyncio.to_thread(self.muster.run, "rules", "apply", "fire-basics", "--yes")
         self.company.tell(self.muster.url)
 
@@ -93,9 +105,11 @@ class Scene:
     async def strike(self) -> None:
         """All of it, in any order."""
         kills = self.ground.kills
-        receivers, outages = kills // 4, max(1, kills // 10)
+        receivers, outages = 0 if self.embedded else kills // 4, max(1, kills // 10)
         strikes = [self._kill_worker] * (kills - receivers) + [self._kill_receiver] * receivers
-        strikes += [self._freeze_worker, self._restart_broker, self._restart_database] * outages
+        strikes += [self._freeze_worker] * outages
+        if not self.embedded:
+            strikes += [self._restart_broker, self._restart_database] * outages
         self.rng.shuffle(strikes)
         for one in strikes:
             await one()
@@ -147,7 +161,7 @@ class Scene:
     async def _kill_worker(self) -> None:
         """kill -9 of a worker; it hits if calls of its own are under way, two times of three such that change something."""
         for _ in range(_TRIES):
-            number, writing = self.rng.randrange(WORKERS), self.rng.random() < 2 / 3
+            number, writing = self.rng.randrange(len(self._workers)), self.rng.random() < 2 / 3
             await self._caught(number, writing=writing)
             # From here to the kill nothing else runs in this process, so that nothing ends meanwhile.
             self._workers[number].send_signal(signal.SIGSTOP)
@@ -179,7 +193,7 @@ class Scene:
 
     async def _freeze_worker(self) -> None:
         """A worker stands still until its leases are others', and goes on as if nothing were."""
-        number = self.rng.randrange(WORKERS)
+        number = self.rng.randrange(len(self._workers))
         await self._caught(number, writing=True)
         self._workers[number].send_signal(signal.SIGSTOP)
         await asyncio.sleep(_FROZEN)
@@ -216,15 +230,15 @@ class Scene:
         return self.company.postman.cut_off + sum(one.status is None for one in self.company.environment.sender.tries)
 
     async def _leased(self) -> int:
+        """How much is asked for, or leased, at this moment."""
         with suppress(*_AWAY):
-            connection = await asyncpg.connect(self.database, timeout=5)
-            try:
-                return int(await connection.fetchval(_LEASED))
-            finally:
-                await connection.close()
+            (found,) = await agreement.read(self.database, _UNDER_WAY)
+            return sum(one["state"] == "requested" or as_time(one["due_at"]) > now_utc() for one in found)
         return 0
 
     async def _started(self, number: int) -> Popen[bytes]:
+        if self.embedded:
+            return await asyncio.to_thread(self.muster.start, "serve")
         environment = self.company.environment_of(number) | {"MUSTER_LOCAL__WORKER_PORT": str(self._ports[number])}
         process = await asyncio.to_thread(self.muster.start, "work", environment)
         await asyncio.to_thread(until, lambda: listens(self._ports[number]) or process.poll() is not None, 20, "a worker's start")
@@ -233,15 +247,15 @@ class Scene:
         return process
 
 
-_LEASED = """
-    SELECT (SELECT count(*) FROM enrollments WHERE state = 'requested' OR (wish IS NOT NULL AND due_at > now()))
-        + (SELECT count(*) FROM recordings WHERE state = 'planned' AND due_at > now())"""
+_UNDER_WAY = """
+    SELECT state, due_at FROM enrollments WHERE wish IS NOT NULL AND due_at IS NOT NULL
+    UNION ALL SELECT state, due_at FROM recordings WHERE state = 'planned'"""
 
 
 @asynccontextmanager
-async def _scene(ground: Ground) -> AsyncIterator[Scene]:
-    async with company(random.Random(f"{ground.seed}/followups"), WORKERS) as one:
-        scene = await asyncio.to_thread(Scene, ground, one)
+async def _scene(ground: Ground, name: str, *, embedded: bool) -> AsyncIterator[Scene]:
+    async with company(random.Random(f"{ground.seed}/{name}"), 1 if embedded else WORKERS) as one:
+        scene = await asyncio.to_thread(Scene, ground, name, one, embedded=embedded)
         try:
             await scene.begin()
             yield scene

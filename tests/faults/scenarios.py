@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from tests.faults.followups import followups
+from tests.faults.followups import followups, followups_embedded
 from tests.faults.kills import embedded, receiver, worker
 from tests.faults.outages import alarm, broker, database
 from tests.faults.trial import Figures, Ground
@@ -16,4 +16,5 @@ SCENARIOS: Mapping[str, Callable[[Ground], Coroutine[Any, Any, Figures]]] = {
     "alarm": alarm,
     "database": database,
     "followups": followups,
+    "followups-embedded": followups_embedded,
 }

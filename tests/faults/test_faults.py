@@ -18,6 +18,7 @@ from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
 _KILLS = 10
+_EMBEDDED = ("embedded", "followups-embedded")
 _FULL = 2
 _MEBIBYTE = 1024 * 1024
 
@@ -28,11 +29,12 @@ def seed() -> int:
     return int(os.environ.get("FAULTS_SEED", secrets.randbelow(1_000_000)))
 
 
-async def test_killed_embedded_muster_loses_nothing(seed: int, tmp_path: Path) -> None:
-    await _holds("embedded", Ground(tmp_path, _KILLS, seed))
+@pytest.mark.parametrize("name", _EMBEDDED)
+async def test_killed_embedded_muster_loses_nothing(name: str, seed: int, tmp_path: Path) -> None:
+    await _holds(name, Ground(tmp_path, _KILLS, seed))
 
 
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "embedded"])
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in _EMBEDDED])
 async def test_no_fault_loses_or_refuses_a_delivery(
     name: str, seed: int, tmp_path: Path, mortal_rabbitmq: RabbitMQ, mortal_postgres: Postgres
 ) -> None:

@@ -2,17 +2,15 @@
 
 import asyncio
 import random
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
-
+from tests.faults.agreement import read
 from tests.faults.company import COURSE, Company, company
 from tests.services.muster import Muster
 from workers.simulators.acme import ACTION, PLACE, TENANT
@@ -99,14 +97,8 @@ class Following:
 
     async def asked(self, query: str) -> Sequence[Mapping[str, Any]]:
         """Ask muster's database."""
-        if self.database.startswith("sqlite:"):
-            return await asyncio.to_thread(_sqlite, self.database.removeprefix("sqlite://"), query)
-        connection = await asyncpg.connect(self.database)
-        try:
-            found: Sequence[Mapping[str, Any]] = await connection.fetch(query)
-            return found
-        finally:
-            await connection.close()
+        (found,) = await read(self.database, query)
+        return found
 
     async def becomes(self, expected: object, look: Callable[..., Awaitable[object]], *about: object) -> None:
         """Wait until a look at something shows what is expected."""
@@ -114,12 +106,6 @@ class Following:
         while (seen := await look(*about)) != expected:
             assert time.monotonic() < deadline, f"{seen} is shown, and not {expected}"
             await asyncio.sleep(0.1)
-
-
-def _sqlite(path: str, query: str) -> list[dict[str, Any]]:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as file:
-        file.row_factory = sqlite3.Row
-        return [dict(row) for row in file.execute(query)]
 
 
 @asynccontextmanager

@@ -120,9 +120,9 @@ class Process:
 
 
 def collect_rarely() -> None:
-    """Look for garbage cycles every 20,000 allocations instead of 700: a request makes hundreds of objects and no cycle."""
+    """Look for garbage cycles every 50,000 allocations instead of 700: a request, or a page, makes many objects and no cycle."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _server(site: Site, grace: float) -> _Server:

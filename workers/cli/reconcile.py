@@ -74,17 +74,14 @@ async def _reconciled(
     settings: Settings, names: list[str], asked: dict[str, Any], shown: int | None, database: "Database"
 ) -> list[tuple["Report", list[dict[str, Any]]]]:
     """Account after account, each with at most so many drifts; one that another process is at is said, and left out."""
-    from datetime import timedelta
-
     from schemas.delivery import now_utc
-    from workers.mirror.apply import Mirror
+    from workers.cli.mirrors import mirror
+    from workers.cli.process import collect_rarely
     from workers.mirror.runs import Asked, Busy, Lost
-    from workers.mirror.status import calendars
     from workers.operations.reconcile import drifts, run
     from workers.vendors.accounts import OpenAccounts
 
-    skew = timedelta(seconds=settings.worker.clock_skew)
-    mirror = Mirror(frozenset(settings.accounts), skew, calendars=calendars(settings.accounts))
+    collect_rarely()
     accounts = OpenAccounts({name: settings.accounts[name] for name in names}, now_utc)
     options = {name: asked[name] for name in ("dry_run", "accept_missing")}
     reports = []
@@ -92,7 +89,9 @@ async def _reconciled(
         for one in accounts:
             try:
                 with _progress(one.name) as told:
-                    report = await run(database, mirror, one, Asked(asked["office"], asked["status"]), now_utc, told=told, **options)
+                    report = await run(
+                        database, mirror(settings), one, Asked(asked["office"], asked["status"]), now_utc, told=told, **options
+                    )
             except (Busy, Lost) as error:
                 click.echo(f"{one.name}: {error}", err=True)
             else:

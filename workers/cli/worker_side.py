@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -15,19 +15,17 @@ import structlog
 from schemas.delivery import now_utc
 from schemas.logs import Log
 from schemas.settings import Settings
+from workers.cli.mirrors import mirror
 from workers.cli.process import EndedByItself
 from workers.clock import Clock
 from workers.consumer import Consumer, readmitted
 from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
 from workers.followups.enroller import Enroller
-from workers.followups.plan import Followups
 from workers.followups.recorder import Recorder
 from workers.handlers import handle
 from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.migrations import check_schema, migrate
-from workers.mirror.apply import Mirror
-from workers.mirror.status import calendars
 from workers.operations.health import Watch, worker_readiness
 from workers.pipeline import Pipeline
 from workers.refresher import Refresher
@@ -49,9 +47,7 @@ class Worker:
 
     def __init__(self, settings: Settings, inlet: Inlet, *, set_up: bool = False, now: Callable[[], datetime] = now_utc) -> None:
         self._settings, self._inlet, self._set_up, self._now = settings, inlet, set_up, now
-        skew = timedelta(seconds=settings.worker.clock_skew)
-        self._followups = Followups(settings.rules, settings.accounts)
-        self._mirror = Mirror(frozenset(settings.accounts), skew, calendars(settings.accounts), self._followups, now)
+        self._mirror = mirror(settings, now)
         self._watch = Watch(settings.accounts, now)
         #: None until it is open.
         self.database: Database | None = None
@@ -92,8 +88,9 @@ class Worker:
         yield Refresher(database, self._mirror, accounts, self._now).run()
         yield Scheduler(database, self._mirror, accounts, self._now).run()
         yield Clock(database, self._mirror, self._now).run()
-        yield Enroller(database, accounts, self._followups, self._now).run()
-        yield Recorder(database, accounts, self._followups, self._now, self._mirror.clock_skew).run()
+        assert self._mirror.followups is not None
+        yield Enroller(database, accounts, self._mirror.followups, self._now).run()
+        yield Recorder(database, accounts, self._mirror.followups, self._now, self._mirror.clock_skew).run()
         yield Relay(database, self._settings.broker_url, self._settings.data_dir).run()
 
     def _pipeline(self, database: Database) -> Pipeline:

@@ -436,7 +436,7 @@ class _Planning:
 
     def _finished(self, seat: Enrollment) -> Enrollment:
         """A seat that is over at the vendor: its last day has passed, or everybody who used it has passed or failed."""
-        if not seat.open or seat.wish is EnrollmentWish.UNDO:
+        if not seat.open:
             return seat
         last = self._over_at(seat) if seat.state is EnrollmentState.ENROLLED and seat.wish is None else None
         if last is not None and last <= self._case.now:

@@ -6,7 +6,6 @@ has and the vendor does not show. A lost webhook leaves no other trace.
 """
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -43,8 +42,6 @@ log = structlog.get_logger()
 
 #: Pages that are committed together, or fewer when that many seconds are over.
 PAGES, SECONDS = 50, 5.0
-#: Objects that are made before the process looks for cycles among them, from its first run on: pages are trees, and have none.
-_TREES = 50_000
 #: Suspects that are asked for at once.
 _SUSPECTS = 20
 _SHOWN = 500
@@ -101,7 +98,6 @@ async def reconcile(
 
     Raises Busy, Lost, and what the vendor failed with: the run can then be taken up again.
     """
-    gc.set_threshold(_TREES)
     run = await runs.take(database, account.name, asked, now(), dry_run=dry_run, held=held or accept_missing)
     async with runs.kept(database, run, now):
         await runs.forget(database, account.name, but=run)

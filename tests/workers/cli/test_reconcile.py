@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from tests.workers.made import until
 from tests.workers.vendors.acme import ACTION, KEY, OFFICE, SUBSCRIPTION, populated
+from workers.mirror.reconcile import PAGES
 from workers.simulators.faults import Faults, Instead, Slow
 from workers.simulators.fourhse import Keycloak, Tenancy, simulator
 from workers.simulators.server import served
@@ -84,11 +85,7 @@ class Desk:
 @pytest_asyncio.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     tenancy = populated()
-    for number in range(12):
-        tenancy.create(
-            "person", {"person_id": f"p{number}", "first_name": "A", "last_name": "B", "birth_date": "1990-05-01", "project_id": "t"}
-        )
-        tenancy.subscribe(ACTION, f"p{number}", action_subscription_id=f"s{number}")
+    _subscribe(tenancy, range(12))
     (tmp_path / "key").write_text(f"{KEY}\n")
     faults = Faults(simulator(tenancy, Keycloak({}, keys={KEY})))
     async with served(faults) as url:
@@ -158,12 +155,13 @@ async def test_a_second_one_says_that_another_is_at_it(desk: Desk) -> None:
 
 
 async def test_a_run_that_was_killed_goes_on_at_its_next_page(desk: Desk) -> None:
+    _subscribe(desk.tenancy, range(12, PAGES + 2))
     desk.settings("page_size = 2", "page_size = 1")
-    desk.faults.on(_slow(skip=11))
+    desk.faults.on(_slow(skip=PAGES + 1))
     killed = await desk.start("reconcile")
     with closing(sqlite3.connect(next(desk.home.glob("*/muster.sqlite3")))) as database:
         progress = "SELECT next_page, seen FROM reconcile_runs"
-        await until(lambda: database.execute(progress).fetchall() == [(11, 10)], "the commit of ten pages")
+        await until(lambda: database.execute(progress).fetchall() == [(PAGES + 1, PAGES)], "the commit of the first pages")
         killed.send_signal(signal.SIGKILL)
         await killed.communicate()
         desk.faults.off()
@@ -173,7 +171,7 @@ async def test_a_run_that_was_killed_goes_on_at_its_next_page(desk: Desk) -> Non
     done = await desk.muster("reconcile", "--json")
 
     (report,) = done.reports
-    assert (done.code, report["state"], report["seen"], report["missing"]) == (0, "done", 13, 13)
+    assert (done.code, report["state"], report["seen"], report["missing"]) == (0, "done", PAGES + 3, PAGES + 3)
     assert desk.faults.count("*/index") == 3
 
 
@@ -185,6 +183,13 @@ async def test_it_says_what_is_wrong_with_how_it_was_called(desk: Desk) -> None:
     assert (nobody.code, other.code, helped.code) == (2, 2, 0)
     assert "no 4HSE account 'lms' is configured" in other.err
     assert "--accept-missing" in helped.out
+
+
+def _subscribe(tenancy: Tenancy, numbers: range) -> None:
+    person = {"first_name": "A", "last_name": "B", "birth_date": "1990-05-01", "project_id": "t"}
+    for number in numbers:
+        tenancy.create("person", {"person_id": f"p{number}", **person})
+        tenancy.subscribe(ACTION, f"p{number}", action_subscription_id=f"s{number}")
 
 
 def _slow(skip: int = 0) -> Slow:

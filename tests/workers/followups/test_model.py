@@ -89,7 +89,8 @@ class Course(RuleBasedStateMachine):
     def complete(self, grade: float, order: list[str]) -> None:
         """The learner is through, with or without the mark."""
         self.now += timedelta(hours=1)
-        self.completed = True
+        # What was there before us is over, and what comes after it is ours.
+        self.completed, self.found = True, False
         self.results.append(planned.result(f"r{len(self.results)}", self.now, grade))
         self.plan(*order)
 

@@ -189,6 +189,12 @@ def test_what_was_found_is_completed_shared_or_kept_is_not_taken_back(changed: d
     assert seat(gone).state is (EnrollmentState.ENROLLED if "shared" in changed else EnrollmentState.CLOSED)
 
 
+def test_what_is_completed_while_it_is_to_be_taken_back_stays() -> None:
+    one = moved(enrolled(planned(case())), GONE)
+    done = moved(one, results=reached(result()), now=later(hours=2))
+    assert (state(done), seat(done).state, seat(done).wish) == (NeedState.UNDONE, EnrollmentState.CLOSED, None)
+
+
 def test_what_was_never_asked_for_is_undone_without_a_call() -> None:
     one = moved(planned(case()), GONE)
     assert (seat(one).state, seat(one).wish, seat(one).due_at) == (EnrollmentState.UNDONE, None, None)

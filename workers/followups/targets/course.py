@@ -8,7 +8,7 @@ has seen it.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from schemas.anewspring import Activity, Change, Result
@@ -27,8 +27,7 @@ async def look(account: OpenAccount, claim: Claim) -> Seen:
     todo: tuple[str, ...] = _extends(result, claim) if result is not None and standing else _ways(result, claim)
     if claim.terms.get("score") and not (standing and result is not None and _scored(result, claim)):
         todo += ("score",)
-    # With a first day of its own, a renewed seat can be told from the old one, whatever was completed in that.
-    start_on = claim.start_on or (claim.at.astimezone(ZoneInfo(claim.zone)).date() if result and not standing else None)
+    start_on = _first_day(result, claim) if result is not None and not standing else claim.start_on
     return Seen(standing, standing and not claim.asked, start_on=start_on, todo=todo)
 
 
@@ -89,6 +88,12 @@ def _stands(result: Result, claim: Claim) -> bool:
 def _completed_since(result: Result, claim: Claim) -> bool:
     """Completed in this round; where aNewSpring does not say when, it was not."""
     return result.completed and _later(result, claim.since)
+
+
+def _first_day(result: Result, claim: Claim) -> date:
+    """One of its own: by it a renewed seat is told from the old one, whatever was completed in that."""
+    day = claim.start_on or claim.at.astimezone(ZoneInfo(claim.zone)).date()
+    return day - timedelta(days=1) if day == result.start_on and not claim.asked else day
 
 
 def _renewed(result: Result, claim: Claim) -> bool:

@@ -155,6 +155,17 @@ async def test_a_seat_that_was_failed_in_the_round_before_is_not_this_rounds(sce
     assert scene.faults["lms"].count("/api/unsubscribe/*") == scene.faults["lms"].count("/api/subscribe/*") == 1
 
 
+@pytest.mark.parametrize(("again", "first"), [("resubscribe", "unsubscribe"), ("update", "updateSubscription")])
+async def test_a_seat_of_the_same_day_is_not_taken_for_the_renewed_one_that_nobody_heard_of(scene: Scene, again: str, first: str) -> None:
+    completed(scene, NOON - timedelta(minutes=30))
+    scene.faults["lms"].on(fault("lost before", f"/api/{first}/*"))
+    await scene.wants(KIND, opened_at=NOON - timedelta(minutes=10), terms={"again": again, "score": None, "undo": "unsubscribe"})
+    await scene.work("lms")
+
+    assert scene.faults["lms"].count(f"/api/{first}/*") == 2
+    assert (seat(scene).start, seat(scene).ended) == (NOON.date() - timedelta(days=1), False)
+
+
 async def test_a_seat_that_has_expired_is_renewed_without_its_old_last_day(scene: Scene) -> None:
     scene.environment.subscribe(LEARNER, COURSE, expire=date(2026, 2, 1))
     await scene.wants(KIND, terms={"again": "update"})
