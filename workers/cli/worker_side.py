@@ -52,6 +52,7 @@ class Worker:
         #: None until it is open.
         self.database: Database | None = None
         self.lane: Lane | None = None
+        self._relay: Relay | None = None
 
     async def run(self) -> None:
         """Work until cancelled; then finish and settle the batch under way before anything is closed.
@@ -81,7 +82,9 @@ class Worker:
         if self.database is None or self.lane is None:
             return False, {"database": "not connected yet"}
         consumer = self._inlet if isinstance(self._inlet, Consumer) else None
-        return await worker_readiness(self.database, self.lane, consumer, self._watch)
+        ready, details = await worker_readiness(self.database, self.lane, consumer, self._watch)
+        # Not a reason to be unready: the events wait in their rows.
+        return ready, details | {"events": (self._relay and self._relay.away) or "up"}
 
     def _duties(self, database: Database, accounts: OpenAccounts) -> Iterator[Coroutine[Any, Any, None]]:
         """What a worker does beside its lane, for ever."""
@@ -91,7 +94,8 @@ class Worker:
         assert self._mirror.followups is not None
         yield Enroller(database, accounts, self._mirror.followups, self._now).run()
         yield Recorder(database, accounts, self._mirror.followups, self._now, self._mirror.clock_skew).run()
-        yield Relay(database, self._settings.broker_url, self._settings.data_dir).run()
+        self._relay = Relay(database, self._settings.broker_url, self._settings.data_dir, self._now)
+        yield self._relay.run()
 
     def _pipeline(self, database: Database) -> Pipeline:
         return Pipeline(database, partial(handle, accounts=self._settings.accounts), self._mirror)

@@ -17,6 +17,8 @@ from workers.followups.results import Result
 
 SUBJECTS = ("s1", "s2")
 LIVE = (NeedState.PLANNED, NeedState.ENROLLED)
+#: By a result, which may have come before the seat that was asked for.
+ENDED = (NeedState.PASSED, NeedState.FAILED)
 RULE = planned.rule(**{"pass": {"grade": 80}}, fail={"wait": "1d", "attempts": 3})
 
 
@@ -114,7 +116,7 @@ class Course(RuleBasedStateMachine):
         assert self.seated or not wanted
         if self.found:
             assert self.seated
-        elif self.seats and not wanted and not self.completed and not any(one.state is NeedState.FAILED for one in self.needs.values()):
+        elif self.seats and not wanted and not self.completed and not any(one.state in ENDED for one in self.needs.values()):
             assert not self.seated
 
 
