@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
-from workers.database import Connection, Database, Dialect
+from workers.database import Connection, Database, DatabaseAway, Dialect
 from workers.followups.cases import Key
 from workers.followups.moves import Move, note, tell
 from workers.followups.plan import hold, hold_seats
@@ -205,11 +205,20 @@ async def again(database: Database, claim: Claim, due_at: datetime, error: str, 
 
 
 async def _locked(connection: Connection, dialect: Dialect, claim: Claim) -> list[Key]:
-    """The subscriptions whose needs use it, locked like its seat, in the order that everybody keeps."""
-    keys = [(row["account"], row["action_subscription_id"]) for row in await run(connection, dialect, _KEYS, str(claim.id))]
+    """The subscriptions whose needs use it, locked like its seat, in the order that everybody keeps.
+
+    Raises DatabaseAway, to be tried again, if another need took the seat before it was locked: that need would learn of nothing.
+    """
+    keys = await _keys(connection, dialect, claim)
     await hold(connection, dialect, keys)
     await hold_seats(connection, dialect, [(claim.account, claim.learner, claim.target)])
+    if await _keys(connection, dialect, claim) != keys:
+        raise DatabaseAway("the seat was joined meanwhile")
     return keys
+
+
+async def _keys(connection: Connection, dialect: Dialect, claim: Claim) -> list[Key]:
+    return [(row["account"], row["action_subscription_id"]) for row in await run(connection, dialect, _KEYS, str(claim.id))]
 
 
 def _claim(row: Mapping[str, Any], now: datetime, since: datetime, zone: str) -> Claim:

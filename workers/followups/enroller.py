@@ -28,8 +28,9 @@ from workers.vendors.errors import Refused, Throttled, Unavailable, UnknownOutco
 
 log = structlog.get_logger()
 
-#: Seconds between two looks where nothing is due; how many rows are claimed at once; the longest that an account is left alone.
-IDLE, LIMIT, LONGEST_PAUSE = 0.5, 20, 3600.0
+#: Seconds between two looks where nothing is due, and the longest that an account is left alone. No more rows are claimed than are
+#: worked off at once: what a worker that dies has claimed waits for its lease to end.
+IDLE, LONGEST_PAUSE = 0.5, 3600.0
 #: Seconds for one row, well within its lease.
 LONGEST = claims.LEASE.total_seconds() / 2
 #: How long a request may be under way before it lands. What is not there that long after it was asked for will not come.
@@ -107,8 +108,10 @@ class Enroller:
 
     async def round(self, account: OpenAccount) -> float:
         """Do what is due in an account; gives how many seconds to wait before the next round."""
-        zone = self._zones.get
-        due = await _patiently(lambda: claims.claim(self._database, account.name, self._now(), LIMIT, lambda name: zone(name or "", "UTC")))
+        zone, at_once = self._zones.get, account.settings.limits.concurrency
+        due = await _patiently(
+            lambda: claims.claim(self._database, account.name, self._now(), at_once, lambda name: zone(name or "", "UTC"))
+        )
         return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
 
     async def _worked(self, account: OpenAccount, claim: Claim) -> float:

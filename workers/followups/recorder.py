@@ -22,7 +22,7 @@ from workers.database import Database, DatabaseAway
 from workers.followups import recordings
 from workers.followups.case import INITIAL
 from workers.followups.claims import Planner
-from workers.followups.enroller import IDLE, LIMIT, LONGEST_PAUSE, RETRIES
+from workers.followups.enroller import IDLE, LONGEST_PAUSE, RETRIES
 from workers.followups.recording import Step
 from workers.followups.recordings import Claim
 from workers.refreshes import pause_wanted
@@ -78,7 +78,9 @@ class Recorder:
 
     async def round(self, account: OpenAccount) -> float:
         """Write what is due in an account; gives how many seconds to wait before the next round."""
-        due = await _patiently(lambda: recordings.claim(self._database, account.name, self._now(), LIMIT, self._lease))
+        due = await _patiently(
+            lambda: recordings.claim(self._database, account.name, self._now(), account.settings.limits.concurrency, self._lease)
+        )
         return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
 
     async def _worked(self, account: OpenAccount, claim: Claim) -> float:
