@@ -12,7 +12,7 @@ import click
 
 from schemas.mistakes import SettingsError
 from schemas.reader import Role, load
-from schemas.settings import Settings
+from schemas.settings import LogSettings, Settings
 
 if TYPE_CHECKING:  # slow to import, and many commands need none
     from workers.database import Database
@@ -40,7 +40,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def settings_for(config: Path | None, role: Role) -> Settings:
-    """Load a role's settings, or tell every mistake and exit 2."""
+    """Load a role's settings, or tell every mistake and exit 2. Until a long-running command says otherwise, nothing is logged:
+    a command prints what it has to say.
+    """
+    from workers.cli.logging import configure
+
+    configure(LogSettings(level="critical"))
     try:
         return load(config, role)
     except SettingsError as error:

@@ -61,14 +61,21 @@ _OF_SEAT = {
     EnrollmentState.DEAD: NeedState.DEAD,
 }
 _VALID = "VALID"
+#: Far more steps than any case takes.
+_MOST = 1000
+
+
+class Endless(Exception):
+    """The planner does not come to rest on a case: an error of ours, which must hang nothing."""
 
 
 def plan(case: Case) -> tuple[Change, ...]:
-    """What should change."""
+    """What should change; raises Endless."""
     planning = _Planning(case)
-    while planning.moved():
-        pass
-    return tuple(planning.changes())
+    for _ in range(_MOST):
+        if not planning.moved():
+            return tuple(planning.changes())
+    raise Endless(case.subscription.id)
 
 
 def opened(case: Case) -> datetime:

@@ -55,7 +55,12 @@ async def ask_again(account: OpenAccount, row: ActionSubscription, now: Callable
     began, subject = now(), row.action_subscription_id
     shown = await _viewed(account, subject) or await _listed(account, subject, now)
     if shown is None:
-        return Absence(account.name, subject, began, await _verdict(account, row, now))
+        told = row.hint_deleted is True and not _disproved(row)
+        visible = not told and await _office_visible(account, row.subtenant_id, now)
+        # Rights that came back between these questions show the office, and by now the subscription too.
+        shown = await _viewed(account, subject) if visible else None
+        if shown is None:
+            return Absence(account.name, subject, began, verdict(deletion_told=told, office_visible=visible))
     found = sighting(account.name, shown, began)
     if found.subject != subject:
         raise Unreadable("it is about another subscription than was asked for")
@@ -78,12 +83,11 @@ async def _listed(account: OpenAccount, subject: str, now: Callable[[], datetime
     return page.rows[0] if page.rows else None
 
 
-async def _verdict(account: OpenAccount, row: ActionSubscription, now: Callable[[], datetime]) -> SubscriptionState:
-    told = row.hint_deleted is True and not _disproved(row)
-    if told or row.subtenant_id is None:
-        return verdict(deletion_told=told, office_visible=False)
-    page, _ = await listed(account, {"subtenant_id": row.subtenant_id}, now, per_page=1)
-    return verdict(deletion_told=False, office_visible=bool(page.rows))
+async def _office_visible(account: OpenAccount, office: str | None, now: Callable[[], datetime]) -> bool:
+    if office is None:
+        return False
+    page, _ = await listed(account, {"subtenant_id": office}, now, per_page=1)
+    return bool(page.rows)
 
 
 def _disproved(row: ActionSubscription) -> bool:

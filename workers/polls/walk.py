@@ -65,7 +65,10 @@ class Walk(Generic[Read]):
                 try:
                     found = self._read(await self._resource.view(id))
                 except NotFound:
-                    yield id, at, None
+                    # Rights that were withdrawn meanwhile hide all of its office.
+                    self._visible.pop(office, None)
+                    if await self._sees(office):
+                        yield id, at, None
                 else:
                     if found is not None:
                         yield id, at, found

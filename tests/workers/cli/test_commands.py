@@ -132,6 +132,19 @@ def test_check_and_init_fail_without_a_traceback_or_password_when_a_server_is_aw
     assert says.format(port=port) in bare(tmp_path, "check", **{variable: value.format(port=port)}).stderr
 
 
+def test_a_command_prints_what_it_has_to_say_and_logs_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("hidden")
+    (tmp_path / "muster.toml").write_text(
+        f'[accounts.lms]\nvendor = "anewspring"\nbase_url = "https://127.0.0.1:{free_port()}"\napi_key_file = "key"\n'
+        "limits = { attempts = 2, timeout = 0.2 }\n"
+    )
+    bare(tmp_path, "init")
+    done = bare(tmp_path, "check")
+
+    assert "account lms: anewspring: Unavailable" in done.stderr
+    assert "retry" not in done.stdout + done.stderr
+
+
 def test_init_writes_a_file_for_this_user_alone_and_leaves_it_alone_the_second_time(tmp_path: Path) -> None:
     bare(tmp_path, "init")
     written = (tmp_path / "muster.toml").read_text()

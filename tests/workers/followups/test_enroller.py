@@ -59,7 +59,7 @@ async def test_two_enrollers_ask_once(scene: Scene) -> None:
         scene.environment.add_user(name)
         await scene.wants(KIND, learner=name)
     enrollers = [scene.another() for _ in range(3)]
-    for _ in range(3):
+    for _ in range(5):
         await asyncio.gather(*(one.round(scene.account("lms")) for one in enrollers))
 
     assert asked(scene) == len(names) == len(scene.environment.seats)

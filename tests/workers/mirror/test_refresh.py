@@ -1,6 +1,7 @@
 """What 4HSE says of what was touched: the mirror says the same, and calls nothing deleted that it is not sure of."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from workers.database import Database
 from workers.mirror.evidence import Touch
 from workers.mirror.tables import ActionSubscription
 from workers.refreshes import Refresh
-from workers.simulators.faults import Broken, Instead
+from workers.simulators.exchange import Exchange
+from workers.simulators.faults import Broken, Fault, Instead, Late
+from workers.simulators.fourhse import Tenancy
 
 JSON = {"content-type": "application/json"}
 
@@ -121,6 +124,29 @@ async def test_rights_withdrawn_for_an_office_delete_nothing(scene: Scene, statu
     await scene.catch_up()
 
     assert (withdrawn, await states(*ids)) == (["missing"] * 4, ["live"] * 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored(Fault):
+    """The rights for the office come back just before this request."""
+
+    tenancy: Tenancy
+
+    async def play(self, exchange: Exchange, late: Late) -> None:
+        self.tenancy.restore(OFFICE)
+        await exchange.through()
+
+
+async def test_rights_that_come_back_between_two_questions_delete_nothing(scene: Scene) -> None:
+    ids = [SMITH, *subscribed(scene)]
+    await scene.created(*ids)
+    await scene.catch_up()
+    scene.stage.tenancy.withdraw(OFFICE)
+    scene.stage.faults.on(Restored(path="*/index", skip=1, tenancy=scene.stage.tenancy))
+    await scene.created(SMITH)
+    await scene.catch_up()
+
+    assert await states(*ids) == ["live", "live"]
 
 
 async def test_what_is_gone_while_its_office_is_seen_is_deleted_without_a_webhook(scene: Scene) -> None:
