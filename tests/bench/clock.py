@@ -30,7 +30,7 @@ _POPULATE = """
         'hse', md5('subject-' || n)::uuid::text, 'live', 'action-' || n % 100, gen_random_uuid()::text, 'PERSON', 'TRAINING',
         'FST-' || n % 100, 'Fire Safety Training Medium Risk', 'VALID', gen_random_uuid()::text, current_date - 365, current_date + days,
         '[]', now(), now(), (current_date + days - 30) AT TIME ZONE 'Europe/Rome'
-    FROM (SELECT n, 40 + (n * 7919) % 1500 AS days FROM generate_series(1, {rows}) AS n) AS each;"""
+    FROM (SELECT n, 40 + (n::bigint * 7919 % 1500)::int AS days FROM generate_series(1, {rows}) AS n) AS each;"""
 
 #: What the last sweep changed is as it was, and so many others, spread over the table, have expired.
 _SPOIL = f"""
