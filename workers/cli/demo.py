@@ -332,6 +332,8 @@ async def _tell(scene: Scene, stop: asyncio.Event) -> bool:
                 break
             await step.play(scene)
             proof = await _proven(scene, step, stop)
+            if proof is None and stop.is_set():
+                break
             shown.append(proof is not None)
             rows.append((step.story, step.how, proof or f"does not show within {_PATIENCE:g} s"))
             screen.show()
