@@ -32,6 +32,9 @@ def _lines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "as of", local_time(now)
     yield "deliveries", "  ".join(f"{state} {count}" for state, count in figures["deliveries"].items())
     yield "subscriptions", "  ".join(f"{state} {count}" for state, count in figures["subscriptions"].items())
+    for noun in ("followups", "enrollments"):
+        if figures[noun]:
+            yield noun, "  ".join(f"{state} {count}" for state, count in figures[noun].items())
     yield "last received", ago(figures["last_received"], now)
     yield "oldest waiting", ago(figures["oldest_waiting"], now)
     if figures["held_envelopes"]:

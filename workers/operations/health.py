@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 
 import aio_pika
 from aiormq.exceptions import ChannelNotFoundEntity
+from tortoise.functions import Count
 
 from schemas import topology
 from schemas.accounts import Account
 from schemas.states import DeliveryState, SubscriptionState
 from workers.consumer import UNREADABLE, Consumer
 from workers.database import Database, DatabaseAway, told_apart
+from workers.followups.tables import Enrollment, Need
 from workers.lane import Lane
 from workers.log import HeldEnvelope, LoggedDelivery
 from workers.mirror.tables import ActionSubscription, ReconcileRun
@@ -50,6 +52,9 @@ class Status:
     as_of: datetime
     deliveries: dict[str, int]
     subscriptions: dict[str, int]
+    #: Needs and enrollments by state; a state that nothing is in is left out.
+    followups: dict[str, int]
+    enrollments: dict[str, int]
     #: When the oldest delivery that is neither applied, ignored, dead nor settled arrived.
     oldest_waiting: datetime | None
     held_envelopes: int
@@ -72,6 +77,8 @@ async def status(now: datetime, accounts: Mapping[str, Account]) -> Status:
         as_of=now,
         deliveries={state.value: await LoggedDelivery.filter(state=state.value).count() for state in DeliveryState},
         subscriptions={state.value: await ActionSubscription.filter(state=state.value).count() for state in SubscriptionState},
+        followups=await _by_state(Need),
+        enrollments=await _by_state(Enrollment),
         oldest_waiting=waiting.received_at if waiting else None,
         held_envelopes=await HeldEnvelope.all().count(),
         last_received=newest.received_at if newest else None,
@@ -80,6 +87,11 @@ async def status(now: datetime, accounts: Mapping[str, Account]) -> Status:
         freshness=fresh,
         without_api=sorted(known - accounts.keys()),
     )
+
+
+async def _by_state(model: type[Need | Enrollment]) -> dict[str, int]:
+    rows = await model.annotate(count=Count("id")).group_by("state").order_by("state").values("state", "count")
+    return {row["state"]: row["count"] for row in rows}
 
 
 async def _mirrored() -> set[str]:

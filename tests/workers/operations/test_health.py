@@ -19,6 +19,7 @@ from tests.services.postgres import Postgres
 from tests.workers.made import NOON, created, deleted, delivery, until
 from workers.consumer import UNREADABLE, Consumer, declare_at
 from workers.database import Database
+from workers.followups.tables import Need
 from workers.lane import Lane
 from workers.log import begin_attempt, hold
 from workers.mirror.apply import Mirror
@@ -166,3 +167,20 @@ async def test_a_worker_is_ready_only_while_it_consumes(database: Database, brok
 
         assert ready is expected
         assert (details["broker"] == "up") is expected
+
+
+async def test_needs_and_enrollments_are_counted_by_their_states(database: Database) -> None:
+    for number, state in enumerate(("enrolled", "overdue", "overdue")):
+        times = dict.fromkeys(("state_at", "opened_at", "created_at"), NOON)
+        named: dict[str, Any] = {
+            "account": "hse",
+            "action_subscription_id": f"s{number}",
+            "rule": "fire",
+            "cycle": "initial",
+            "digest": "d",
+            "plan": {},
+        }
+        await Need(id=uuid4(), state=state, attempt=1, approvals=[], **named, **times).save()
+
+    found = await status(NOON, {})
+    assert (found.followups, found.enrollments) == ({"enrolled": 1, "overdue": 2}, {})
