@@ -161,7 +161,8 @@ class Mirror:
 
     def _sighted(self, one: Sighting) -> dict[str, Any]:
         shown = {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags}
-        return {**shown, **self._fetch(one), "first_seen_at": one.began}
+        # Seen when the answer was there: what was completed while it was under way is older than the row may be.
+        return {**shown, **self._fetch(one), "first_seen_at": self.now()}
 
     def _fetch(self, one: Sighting | Absence) -> dict[str, Any]:
         return {"fetched_at": one.began, "fetch_covers": one.began - self.clock_skew}

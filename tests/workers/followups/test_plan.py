@@ -146,6 +146,15 @@ async def test_when_a_row_was_first_seen_stays(world: World) -> None:
     assert (row.first_seen_at, row.fetched_at) == (first, world.at)
 
 
+async def test_what_was_completed_while_the_first_fetch_of_a_row_was_under_way_is_an_old_pass(world: World) -> None:
+    began, world.at = world.at, world.at + timedelta(seconds=10)
+    async with world.database.transaction() as connection:
+        await world.mirror.sighted(connection, world.database.dialect, [sighting("s1", began)])
+    await world.observed(passed(began + timedelta(seconds=5)))
+
+    assert await needs() == [("s1", "initial", "planned")]
+
+
 async def test_a_result_passes_it_and_plans_what_is_written(world: World) -> None:
     await world.sighted("s1")
     await world.enrolled()
