@@ -40,7 +40,7 @@ class Upsert:
             arrays = [[_POSTGRES.get(kind, _same)(row[name]) for row in rows] for name, kind in self.columns.items()]
             await connection.execute_query(self._postgres(), arrays)
         else:
-            values = [[_SQLITE.get(kind, _sqlite_value)(row[name]) for name, kind in self.columns.items()] for row in rows]
+            values = [[_SQLITE.get(kind, sqlite_value)(row[name]) for name, kind in self.columns.items()] for row in rows]
             await connection.execute_many(self._sqlite(), values)
 
     def _postgres(self) -> str:
@@ -78,7 +78,7 @@ _ARRAY = {"jsonb": "text"}
 _POSTGRES: Mapping[str, Callable[[Any], Any]] = {"jsonb": _json}
 
 
-def _sqlite_value(value: Any) -> Any:
+def sqlite_value(value: Any) -> Any:
     """A value as SQLite keeps it, and as Tortoise reads it back; times of one width, so that text order is time's order."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(" ", "microseconds")

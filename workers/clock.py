@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import structlog
 
@@ -20,7 +19,7 @@ from workers.mirror.calendar import intervals
 from workers.mirror.changes import told
 from workers.mirror.status import Calendar
 from workers.mirror.tables import ActionSubscription
-from workers.refreshes import as_time, run
+from workers.statements import as_time, run
 
 log = structlog.get_logger()
 
@@ -130,12 +129,11 @@ class _Sweep:
     async def put_off(self, connection: Connection, rows: Sequence[Row], now: datetime) -> None:
         """Look at those that are due still a while later."""
         query = f"UPDATE {self.table} SET {self.column} = $1 WHERE id = any($2) AND {self.column} <= $3"
-        await run(connection, self._dialect, query, now + LATER, [_plain(row["id"]) for row in rows], now)
+        await run(connection, self._dialect, query, now + LATER, [row["id"] for row in rows], now)
 
     async def _plan(self, connection: Connection, keys: Collection[Key], now: datetime) -> None:
-        followups = getattr(self._mirror, "followups", None)
-        if followups is not None and keys:
-            await followups.plan(connection, self._dialect, sorted(keys), now)
+        if self._mirror.followups is not None and keys:
+            await self._mirror.followups.plan(connection, self._dialect, sorted(keys), now)
 
 
 class _Statuses(_Sweep):
@@ -191,7 +189,3 @@ async def _write(connection: Connection, dialect: Dialect, rows: Sequence[tuple[
         return
     for row in rows:
         await run(connection, dialect, _WRITE_ONE, *row)
-
-
-def _plain(id_: Any) -> Any:
-    return str(id_) if isinstance(id_, UUID) else id_

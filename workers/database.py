@@ -6,12 +6,13 @@ entering (tortoise-orm #1152), and begins DEFERRED on SQLite, which fails under 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import asyncpg
+import stamina
 from tortoise import Tortoise
 from tortoise.backends.asyncpg.client import AsyncpgDBClient
 from tortoise.backends.asyncpg.client import TransactionWrapper as PostgresTransaction
@@ -24,6 +25,7 @@ from tortoise.exceptions import DBConnectionError
 
 Dialect = Literal["postgres", "sqlite"]
 Connection = BaseDBAsyncClient
+Done = TypeVar("Done")
 
 #: Where the tables stand, each beside the noun that owns it.
 MODELS = (
@@ -164,6 +166,14 @@ def told_apart() -> Iterator[None]:
         if is_transient(error):
             raise DatabaseAway(type(error).__name__) from error
         raise
+
+
+async def patiently(work: Callable[[], Awaitable[Done]]) -> Done:
+    """Do something with the database, however long it stays away."""
+    async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
+        with attempt:
+            return await work()
+    raise AssertionError("retries without end have ended")
 
 
 def is_transient(error: BaseException) -> bool:

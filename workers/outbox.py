@@ -16,7 +16,7 @@ from schemas.delivery import now_utc
 from schemas.events import Event, EventType, cloud_event
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
-from workers.refreshes import as_time, run
+from workers.statements import as_time, run
 
 
 class OutboxEvent(Model):

@@ -8,20 +8,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TypeVar
 
-import stamina
 import structlog
 
 from schemas.logs import Log
 from schemas.states import RefreshKind
 from workers import confirmations
-from workers.database import Connection, Database, DatabaseAway
+from workers.database import Connection, Database, DatabaseAway, patiently
 from workers.mirror import course_results, offices, refresh
 from workers.mirror.apply import Mirror
-from workers.refreshes import LEASE, Claim, claim, pause_wanted, postpone, put_off, retry
+from workers.refreshes import LEASE, Claim, claim, postpone, put_off, retry
 from workers.vendors.accounts import OpenAccount, OpenAccounts
 from workers.vendors.errors import VendorError
+from workers.vendors.pauses import IDLE, pause_wanted
 
 log = structlog.get_logger()
 
@@ -40,14 +39,8 @@ FETCHES: Mapping[RefreshKind, Fetch] = MappingProxyType(
     }
 )
 
-#: Seconds between two looks where nothing is due.
-IDLE = 0.5
 #: How many rows are claimed at once.
 LIMIT = 100
-#: The longest that an account is left alone, whatever it asks for.
-LONGEST_PAUSE = timedelta(hours=1)
-
-Done = TypeVar("Done")
 
 
 class Refresher:
@@ -78,7 +71,7 @@ class Refresher:
 
     async def round(self, account: OpenAccount, kind: RefreshKind) -> float:
         """Fetch what is due of one kind; gives how many seconds to wait before the next round."""
-        claims = await _patiently(lambda: claim(self._database, account.name, [kind], self._now(), LEASE, LIMIT))
+        claims = await patiently(lambda: claim(self._database, account.name, [kind], self._now(), LEASE, LIMIT))
         fresh = [one for one in claims if not one.attempts]
         # What failed before is tried alone, so that it fails alone.
         batches = [fresh] * bool(fresh) + [[one] for one in claims if one.attempts]
@@ -104,7 +97,6 @@ class Refresher:
         if pause is None:
             await self._postpone(claims, str(error))
             return 0.0
-        pause = min(max(pause, IDLE), LONGEST_PAUSE.total_seconds())
         due_at = self._now() + timedelta(seconds=pause)
         await self._write(lambda connection: put_off(connection, self._database.dialect, claims, due_at, str(error)))
         return pause
@@ -118,12 +110,4 @@ class Refresher:
             async with self._database.transaction() as connection:
                 await work(connection)
 
-        await _patiently(written)
-
-
-async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
-    """Do something with the database, however long it stays away."""
-    async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
-        with attempt:
-            return await work()
-    raise AssertionError("retries without end have ended")
+        await patiently(written)

@@ -4,12 +4,10 @@ A touch says that something at a vendor has changed; what that something is now,
 `workers/refresher.py` does the fetching.
 """
 
-import json
 import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +18,7 @@ from schemas.states import RefreshKind
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
 from workers.mirror.evidence import Touch
-from workers.vendors.errors import Refused, Throttled, Unavailable, VendorError
+from workers.statements import as_time, run
 
 
 class Refresh(Model):
@@ -76,7 +74,7 @@ _MARK = Upsert(
 )
 
 
-async def mark(connection: Connection, dialect: Dialect, touches: Iterable[Touch], clock_skew: timedelta) -> None:
+async def mark(connection: Connection, dialect: Dialect, touches: Iterable[Touch], clock_skew: timedelta = timedelta()) -> None:
     """Note what was touched, to be fetched as soon as a fetch can decide over the touch."""
     last: dict[tuple[str, ...], Touch] = {}
     for touch in touches:
@@ -198,19 +196,6 @@ def retry(attempts: int) -> timedelta:
     return RETRIES[min(attempts, len(RETRIES)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - spreads callers, hides nothing
 
 
-#: Seconds to leave an account alone that asks for it and does not say how long.
-_PAUSE = 30.0
-
-
-def pause_wanted(error: VendorError) -> float | None:
-    """How many seconds to leave the whole account alone after this; None where it is about nothing but what was asked for."""
-    if isinstance(error, Throttled):
-        return error.retry_after if error.retry_after is not None else _PAUSE
-    if isinstance(error, Unavailable):
-        return error.retry_after
-    return _PAUSE if isinstance(error, Refused) and error.status == 401 else None
-
-
 def _claim(row: Mapping[str, Any]) -> Claim:
     delivery = row["delivery"]
     return Claim(
@@ -224,35 +209,3 @@ def _claim(row: Mapping[str, Any]) -> Claim:
         attempts=row["attempts"],
         delivery=UUID(str(delivery)) if delivery else None,
     )
-
-
-#: PostgreSQL's words, and SQLite's for the same, which locks as a whole.
-_SQLITE = (
-    (r"= any\((\$\d)\)", r"IN (SELECT value FROM json_each(\1))"),
-    (r"\$(\d)", r"?\1"),
-    (r" FOR UPDATE( OF \w+)?( SKIP LOCKED)?", ""),
-    (r' COLLATE "C"', ""),
-    (r"jsonb_array_elements_text\(", "json_each("),
-)
-
-
-async def run(connection: Connection, dialect: Dialect, query: str, *values: Any) -> list[dict[str, Any]]:
-    """Run a statement on refreshes, written for PostgreSQL, in the database's dialect."""
-    if dialect == "sqlite":
-        for theirs, ours in _SQLITE:
-            query = re.sub(theirs, ours, query)
-        values = tuple(map(_sqlite, values))
-    return [dict(row) for row in await connection.execute_query_dict(query, list(values))]
-
-
-def _sqlite(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(" ", "microseconds")
-    if isinstance(value, UUID | date):
-        return str(value)
-    return json.dumps(value) if isinstance(value, list) else value
-
-
-def as_time(value: Any) -> datetime:
-    """A time as `run` gives it."""
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)

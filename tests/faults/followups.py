@@ -20,7 +20,7 @@ from tests.faults.load import reached
 from tests.faults.trial import HEARTBEAT, Figures, Ground, percentile
 from tests.services import free_port, listens, until
 from tests.services.muster import Muster
-from workers.refreshes import as_time
+from workers.statements import as_time
 
 WORKERS = 2
 #: Seconds between two new duties, and without any change after which what is not settled never will be.

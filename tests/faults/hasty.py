@@ -22,7 +22,8 @@ _SPANS: Mapping[str, tuple[str, ...]] = {
     "workers.clock": ("LONGEST", "AWAY", "LATER"),
     "workers.followups.claims": ("LEASE",),
     "workers.followups.recordings": ("LEASE",),
-    "workers.followups.enroller": ("RETRIES", "SETTLED", "_NOT_YET", "_OURS"),
+    "workers.followups.retries": ("RETRIES",),
+    "workers.followups.enroller": ("SETTLED", "_NOT_YET", "_OURS"),
 }
 
 

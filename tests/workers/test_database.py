@@ -15,7 +15,7 @@ from tortoise.exceptions import OperationalError
 from schemas.delivery import now_utc
 from tests.services import free_port
 from tests.services.postgres import Postgres
-from workers.database import Database, DatabaseAway, DatabaseRefused, close_database, is_transient, open_database
+from workers.database import Database, DatabaseAway, DatabaseRefused, close_database, is_transient, open_database, patiently
 from workers.log import HeldEnvelope
 from workers.migrations import migrate
 
@@ -146,6 +146,19 @@ async def test_a_database_that_will_not_have_us_is_refused_and_not_waited_for(po
 
     with pytest.raises(DatabaseRefused, match="correct `database`"):
         await open_database(url)
+
+
+async def test_what_is_done_patiently_waits_for_the_database_and_for_nothing_else() -> None:
+    errors = iter([DatabaseAway("gone"), DatabaseAway("gone"), None, ValueError("ours")])
+
+    async def work() -> str:
+        if error := next(errors):
+            raise error
+        return "done"
+
+    assert await patiently(work) == "done"
+    with pytest.raises(ValueError, match="ours"):
+        await patiently(work)
 
 
 async def test_a_database_that_is_away_is_transient() -> None:

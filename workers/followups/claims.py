@@ -11,12 +11,14 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
+from schemas.states import EnrollmentState, EnrollmentWish, RefreshKind, TargetKind
 from workers.database import Connection, Database, DatabaseAway, Dialect
 from workers.followups.cases import Key
 from workers.followups.moves import Move, note, tell
 from workers.followups.plan import hold, hold_seats
-from workers.refreshes import as_time, run
+from workers.mirror.evidence import Touch
+from workers.refreshes import mark
+from workers.statements import as_time, run
 
 #: How long a claim holds: longer than the enroller works on one.
 LEASE = timedelta(minutes=10)
@@ -165,6 +167,9 @@ async def enrolled(database: Database, claim: Claim, placed: Placed, planner: Pl
         if claim.state is not EnrollmentState.ENROLLED:
             move = Move(EnrollmentState.ENROLLED, now, reason, enrollment=claim.id)
             await tell(connection, database.dialect, keys, move, EnrollmentState.REQUESTED)
+        if placed.found and claim.kind is TargetKind.COURSE:
+            # What was reached in it before it was ours, no webhook may have told.
+            await mark(connection, database.dialect, [Touch(claim.account, RefreshKind.COURSE_RESULT, claim.learner, now, claim.target)])
         await planner.plan(connection, database.dialect, keys, now)
 
 

@@ -6,50 +6,34 @@ lands after that look ends in one seat.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import stamina
 import structlog
 
 from schemas.logs import Log
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
-from workers.database import Database, DatabaseAway
+from workers.database import Database, DatabaseAway, patiently
 from workers.followups import claims
 from workers.followups.claims import Claim, LeaseLost, Placed, Planner, Taken
+from workers.followups.retries import RETRIES, retry
 from workers.followups.targets import TARGETS
 from workers.followups.targets.adapter import Adapter, NotYet, Undoing
-from workers.refreshes import pause_wanted
 from workers.vendors.accounts import OpenAccount, OpenAccounts
-from workers.vendors.errors import Refused, Throttled, Unavailable, UnknownOutcome, VendorError
+from workers.vendors.errors import UnknownOutcome, VendorError
+from workers.vendors.pauses import IDLE
 
 log = structlog.get_logger()
 
-#: Seconds between two looks where nothing is due, and the longest that an account is left alone. No more rows are claimed than are
-#: worked off at once: what a worker that dies has claimed waits for its lease to end.
-IDLE, LONGEST_PAUSE = 0.5, 3600.0
 #: Seconds for one row, well within its lease.
 LONGEST = claims.LEASE.total_seconds() / 2
 #: How long a request may be under way before it lands. What is not there that long after it was asked for will not come.
 SETTLED = timedelta(minutes=5)
 
-_SECONDS, _LATER = (5, 15, 60, 300, 900), (3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600)
-#: How many seconds to wait after so many tries that failed by this error; after the last one, it is given up.
-RETRIES: Mapping[type[Exception], tuple[int, ...]] = {
-    # Time to land, before one looks.
-    UnknownOutcome: (60, 300, 900, *_LATER),
-    Unavailable: (*_SECONDS, *_LATER),
-    Throttled: (*_SECONDS, *_LATER),
-    # A right that is missing, an address that moved: somebody will put it right.
-    Refused: (300, 900, *_LATER),
-}
 #: What a poll, another enrollment or a correction of ours may bring, however long it takes.
 _NOT_YET, _TAKEN, _OURS = timedelta(hours=1), timedelta(seconds=5), timedelta(minutes=15)
-#: The refusals that say nothing about what was asked for.
-_ABOUT_US = frozenset({401, 403, 408, 425, *range(300, 400)})
 
 _UNDONE: Mapping[Undoing, tuple[EnrollmentState, str | None]] = {
     Undoing.UNDONE: (EnrollmentState.UNDONE, None),
@@ -57,8 +41,6 @@ _UNDONE: Mapping[Undoing, tuple[EnrollmentState, str | None]] = {
     Undoing.COMPLETED: (EnrollmentState.CLOSED, "completed, so it stays"),
     Undoing.USED: (EnrollmentState.CLOSED, "another enrollment uses it"),
 }
-
-Done = TypeVar("Done")
 
 
 class Ended(NamedTuple):
@@ -108,8 +90,9 @@ class Enroller:
 
     async def round(self, account: OpenAccount) -> float:
         """Do what is due in an account; gives how many seconds to wait before the next round."""
+        # No more rows than are worked off at once: what a worker that dies has claimed waits for its lease to end.
         zone, at_once = self._zones.get, account.settings.limits.concurrency
-        due = await _patiently(
+        due = await patiently(
             lambda: claims.claim(self._database, account.name, self._now(), at_once, lambda name: zone(name or "", "UTC"))
         )
         return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
@@ -124,12 +107,12 @@ class Enroller:
 
     async def _written(self, claim: Claim, outcome: Placed | Ended | Postponed | None) -> float:
         if isinstance(outcome, Placed):
-            await _patiently(lambda: claims.enrolled(self._database, claim, outcome, self._followups, self._now()))
+            await patiently(lambda: claims.enrolled(self._database, claim, outcome, self._followups, self._now()))
         elif isinstance(outcome, Ended):
-            await _patiently(lambda: claims.ended(self._database, claim, *outcome, self._followups, self._now()))
+            await patiently(lambda: claims.ended(self._database, claim, *outcome, self._followups, self._now()))
         elif isinstance(outcome, Postponed):
             now, how = self._now(), {"blamed": outcome.blamed, "doubtful": outcome.doubtful}
-            await _patiently(lambda: claims.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
+            await patiently(lambda: claims.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
             return outcome.pause
         return 0.0
 
@@ -179,21 +162,7 @@ class Enroller:
 
 def _failure(claim: Claim, error: VendorError) -> Ended | Postponed:
     """What becomes of a row after an error: later again, alone or with its whole account, or dead with the vendor's words."""
-    doubtful = isinstance(error, UnknownOutcome)
-    pause = pause_wanted(error)
-    if pause is not None:
-        pause = min(max(pause, IDLE), LONGEST_PAUSE)
-        return Postponed(timedelta(seconds=pause), str(error), pause=pause)
-    steps = () if isinstance(error, Refused) and error.status not in _ABOUT_US else RETRIES.get(type(error), ())
-    if claim.attempts >= len(steps):
+    wait, pause = retry(error, claim.attempts, RETRIES)
+    if wait is None:
         return Ended(EnrollmentState.DEAD, str(error))
-    jitter = random.uniform(1.0, 1.2)  # noqa: S311 - spreads callers, hides nothing
-    return Postponed(timedelta(seconds=steps[claim.attempts]) * jitter, str(error), blamed=True, doubtful=doubtful)
-
-
-async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
-    """Do something with the database, however long it stays away."""
-    async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
-        with attempt:
-            return await work()
-    raise AssertionError("retries without end have ended")
+    return Postponed(wait, str(error), blamed=not pause, doubtful=isinstance(error, UnknownOutcome), pause=pause)

@@ -10,7 +10,7 @@ from workers.bulk import Upsert
 from workers.database import Connection, Dialect
 from workers.followups.guard import ENROLLING, UNDOING
 from workers.outbox import append
-from workers.refreshes import run
+from workers.statements import run
 
 HOUR = timedelta(hours=1)
 

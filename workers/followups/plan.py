@@ -21,7 +21,7 @@ from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
 from workers.mirror.facts import Fact
 from workers.outbox import append
-from workers.refreshes import run
+from workers.statements import run
 
 #: How long to rely on it that nobody needs anything, where there are no rules.
 _QUIET = timedelta(minutes=1)

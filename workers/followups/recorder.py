@@ -5,47 +5,33 @@ Our own has an id that follows from its need, so that no second can come of a re
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import stamina
 import structlog
 
 from schemas.accounts import FourhseAccount
 from schemas.fourhse import lenient_date
 from schemas.logs import Log
-from workers.database import Database, DatabaseAway
+from workers.database import Database, patiently
 from workers.followups import recordings
 from workers.followups.case import INITIAL
 from workers.followups.claims import Planner
-from workers.followups.enroller import IDLE, LONGEST_PAUSE, RETRIES
 from workers.followups.recording import Step
 from workers.followups.recordings import Claim
-from workers.refreshes import pause_wanted
+from workers.followups.retries import RETRIES, Retry, Waits, retry
 from workers.vendors.accounts import OpenAccount, OpenAccounts
 from workers.vendors.errors import Conflict, NotFound, Refused, UnknownOutcome, VendorError
 from workers.vendors.fourhse import Fourhse, Resource
+from workers.vendors.pauses import IDLE
 
 log = structlog.get_logger()
 
-#: The refusals that say nothing about what was written.
-_ABOUT_US = frozenset({401, 403, 408, 425, *range(300, 400)})
 #: A session enrollment that is not shown may be so for want of rights; a conflict is looked up.
-_WAITS: Mapping[type[Exception], tuple[int, ...]] = {**RETRIES, NotFound: RETRIES[Refused], Conflict: (5, 60, 300)}
-
-Done = TypeVar("Done")
-
-
-class Failed(NamedTuple):
-    """It did not work: when to come back, if ever, and how many seconds to leave the whole account alone."""
-
-    error: str
-    wait: timedelta | None
-    pause: float = 0.0
+_WAITS: Waits = {**RETRIES, NotFound: RETRIES[Refused], Conflict: (5, 60, 300)}
 
 
 class Recorder:
@@ -78,7 +64,7 @@ class Recorder:
 
     async def round(self, account: OpenAccount) -> float:
         """Write what is due in an account; gives how many seconds to wait before the next round."""
-        due = await _patiently(
+        due = await patiently(
             lambda: recordings.claim(self._database, account.name, self._now(), account.settings.limits.concurrency, self._lease)
         )
         return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
@@ -103,26 +89,20 @@ class Recorder:
 
     async def _failed(self, claim: Claim, error: VendorError) -> float:
         log.warning(Log.RECORDING_FAILED, recording=str(claim.id), step=claim.step, account=claim.account, error=type(error).__name__)
-        failed = failure(error, claim.attempts)
-        if (wait := failed.wait) is None:
-            await self._note(lambda now: recordings.given_up(self._database, claim, failed.error, self._followups, now))
+        wait, pause = failure(error, claim.attempts)
+        if wait is None:
+            await self._note(lambda now: recordings.given_up(self._database, claim, str(error), self._followups, now))
         else:
-            await self._note(lambda now: recordings.again(self._database, claim, now + wait, failed.error, blamed=not failed.pause))
-        return failed.pause
+            await self._note(lambda now: recordings.again(self._database, claim, now + wait, str(error), blamed=not pause))
+        return pause
 
     async def _note(self, work: Callable[[datetime], Awaitable[None]]) -> None:
-        await _patiently(lambda: work(self._now()))
+        await patiently(lambda: work(self._now()))
 
 
-def failure(error: VendorError, attempts: int) -> Failed:
+def failure(error: VendorError, attempts: int) -> Retry:
     """What follows from an error after so many failed tries: later again, alone or with the whole account, or never."""
-    if (asked := pause_wanted(error)) is not None:
-        pause = min(max(asked, IDLE), LONGEST_PAUSE)
-        return Failed(str(error), timedelta(seconds=pause), pause)
-    waits = () if isinstance(error, Refused) and error.status not in _ABOUT_US else _WAITS.get(type(error), ())
-    if attempts >= len(waits):
-        return Failed(str(error), None)
-    return Failed(str(error), timedelta(seconds=waits[attempts]) * random.uniform(1.0, 1.2))  # noqa: S311 - spreads callers
+    return retry(error, attempts, _WAITS)
 
 
 async def _certificate(account: OpenAccount, claim: Claim) -> str:
@@ -217,11 +197,3 @@ _WRITERS: Mapping[str, Callable[[OpenAccount, Claim], Awaitable[str]]] = Mapping
         Step.FAILED.value: _outcome,
     }
 )
-
-
-async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
-    """Do something with the database, however long it stays away."""
-    async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
-        with attempt:
-            return await work()
-    raise AssertionError("retries without end have ended")

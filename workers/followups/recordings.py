@@ -12,7 +12,8 @@ from workers.database import Connection, Database, Dialect
 from workers.followups.claims import Planner
 from workers.followups.recording import DEAD, DONE, Step
 from workers.mirror.evidence import Touch
-from workers.refreshes import as_time, mark, run
+from workers.refreshes import mark
+from workers.statements import as_time, run
 
 #: How long a claim holds: longer than the recorder works on one.
 LEASE = timedelta(minutes=10)

@@ -10,7 +10,7 @@ from workers.database import Connection, Dialect
 from workers.followups.directory import known_there
 from workers.followups.identities import bearers
 from workers.mirror.facts import ATTENDANCE, COURSE_RESULT, OBSERVATION, SESSION_ENROLLMENT, Fact, FactKind
-from workers.refreshes import run
+from workers.statements import run
 
 Key = tuple[str, str]
 

@@ -12,10 +12,11 @@ from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Absence, Sighting, Touch
 from workers.mirror.sightings import Unreadable, sighting
 from workers.mirror.walk import Turned, walk
-from workers.refreshes import Claim, answered, mark, pause_wanted, postpone, put_off, retry, settle
+from workers.refreshes import Claim, answered, mark, postpone, put_off, retry, settle
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.errors import VendorError
 from workers.vendors.fourhse import Fourhse, Page
+from workers.vendors.pauses import pause_wanted
 
 Row = Mapping[str, Any]
 

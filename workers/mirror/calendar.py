@@ -19,7 +19,7 @@ from workers.database import Connection, Dialect
 from workers.mirror.evidence import Sighting
 from workers.mirror.status import Calendar
 from workers.mirror.tables import Action, Drift
-from workers.refreshes import run
+from workers.statements import run
 
 log = structlog.get_logger()
 

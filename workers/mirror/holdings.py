@@ -9,7 +9,7 @@ from schemas.states import RefreshKind, SubscriptionState
 from workers.database import Connection, Database, Dialect
 from workers.mirror.drift import COLUMNS, JSON, Held, Stored, parsed
 from workers.mirror.tables import ActionSubscription, ReconcileRun
-from workers.refreshes import as_time, run
+from workers.statements import as_time, run
 
 _DATES = ("certificate_date_release", "certificate_date_expire", "last_session_date")
 _TIMES = ("hint_last_at", "fetched_at")

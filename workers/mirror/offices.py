@@ -18,7 +18,8 @@ from workers.mirror.apply import Mirror
 from workers.mirror.asking import Asking, client
 from workers.mirror.evidence import Touch
 from workers.mirror.tables import ActionSubscription
-from workers.refreshes import LEASE, Claim, Refresh, as_time, decidable, mark, put_off, run, settle
+from workers.refreshes import LEASE, Claim, Refresh, decidable, mark, put_off, settle
+from workers.statements import as_time, run
 from workers.vendors.accounts import OpenAccount
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from workers.followups.claims import Planner
 from workers.followups.moves import Move, tell
 from workers.followups.plan import hold
 from workers.followups.tables import Enrollment, FollowupMove, Need, NeedTarget
-from workers.refreshes import run
+from workers.statements import run
 
 #: How many needs are seen to in one transaction.
 _PART = 100

@@ -19,6 +19,7 @@ from workers.followups.cases import Key
 from workers.followups.claims import LEASE
 from workers.followups.tables import Enrollment, FollowupMove
 from workers.outbox import OutboxEvent
+from workers.refreshes import Refresh
 from workers.simulators.faults import Broken, Instead, LostAfter, LostBefore, Slow, TooMany
 
 KIND, SEAT = TargetKind.COURSE, (LEARNER, COURSE)
@@ -118,6 +119,16 @@ async def test_a_process_that_died_before_it_asked_leaves_nothing_of_ours(scene:
 
     row = await scene.row(wanted)
     assert told(row.state, row.found) == ("enrolled", True)
+
+
+async def test_what_was_reached_in_a_seat_that_was_found_is_asked_for(scene: Scene) -> None:
+    ours, found = await scene.wants(KIND), await scene.wants(KIND, learner="JS002")
+    scene.environment.add_user("JS002")
+    scene.environment.subscribe("JS002", COURSE)
+    await begun(scene)
+
+    assert [(await scene.row(one)).found for one in (ours, found)] == [False, True]
+    assert [(one.kind, one.subject, one.scope) for one in await Refresh.all()] == [("course-result", "JS002", COURSE)]
 
 
 async def test_a_seat_that_came_while_nothing_of_ours_was_done_is_found(scene: Scene) -> None:
