@@ -1,0 +1,134 @@
+"""What happens to a delivery can be followed through the log by its id, call by call, and nobody is named in it."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
+
+from schemas.accounts import AnewspringAccount, FourhseAccount, KareAccount
+from schemas.settings import LogSettings
+from schemas.states import Reason
+from tests.workers.made import NOON, created, delivery, replayed, until
+from tests.workers.refreshing import SOON, refreshing
+from tests.workers.test_lane import Given, working
+from workers.cli.logging import configure
+from workers.database import Database
+from workers.lane import Lane
+from workers.pipeline import Pipeline
+from workers.simulators.server import served
+from workers.vendors.accounts import OpenAccounts
+from workers.vendors.errors import VendorError
+
+
+@contextmanager
+def lines() -> Iterator[list[Any]]:
+    """What is logged, with what was bound to it."""
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logged:
+        yield logged
+
+
+async def test_a_batch_is_one_line_with_its_deliveries_what_became_of_them_and_how_long_it_took(database: Database) -> None:
+    given, fresh, suspect, dead = Given(), [created("s1"), delivery(b"no JSON")], created("s2"), created("s3")
+    with lines() as logged:
+        given.hand(*fresh, suspects=[suspect], dead=[(dead, Reason.DEAD_LETTERED, None)])
+        async with working(Lane(given, Pipeline(database), database)):
+            await until(lambda: given.settled, "settling")
+
+    (batch,) = (line for line in logged if line["event"] == "batch.applied")
+    assert batch["deliveries"] == [str(one.id) for one in (*fresh, suspect, dead)]
+    assert (batch["applied"], batch["dead"], batch["log_level"]) == (2, 2, "info")
+    assert 0 <= batch["seconds"] < 60
+    assert {line["delivery"] for line in logged if line["event"] == "delivery.dead"} == {str(fresh[1].id), str(dead.id)}
+
+
+async def test_a_replay_is_followed_by_its_own_id(database: Database) -> None:
+    given, one = Given(), replayed(created("s1"))
+    with lines() as logged:
+        given.hand(one, replays=True)
+        async with working(Lane(given, Pipeline(database), database)):
+            await until(lambda: given.settled, "settling")
+
+    assert [line["deliveries"] for line in logged if line["event"] == "batch.applied"] == [[str(one.id)]]
+
+
+async def test_a_call_is_one_line_that_says_whose_deliveries_it_is_made_for(database: Database, tmp_path: Path) -> None:
+    async with refreshing(database, tmp_path) as scene:
+        arrived = created("s1", received_at=scene.time)
+        await Pipeline(database, mirror=scene.refresher._mirror).together([arrived])
+        scene.time += SOON
+        with lines() as logged:
+            await scene.look()
+
+    calls = [line for line in logged if line["event"] == "vendor.called"]
+    assert len(calls) == scene.calls() > 0
+    assert {(line["account"], line["log_level"], line["refresh"]) for line in calls} == {("hse", "info", "action-subscription")}
+    assert all(line["deliveries"] == [str(arrived.id)] for line in calls)
+    assert all(line["call"].startswith(("GET /v2/", "POST /v2/")) and 0 <= line["seconds"] < 60 for line in calls)
+    assert {line["outcome"] for line in calls} <= {"ok", "not_found"}
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """A vendor that knows nobody."""
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"ada.lovelace@acme.example is not known"})
+
+
+async def test_no_line_of_a_call_names_whom_it_is_about(tmp_path: Path) -> None:
+    key, learner = tmp_path / "key", "ada.lovelace@acme.example"
+    key.write_text("k3y")
+    async with served(not_found) as url:
+        common = {"base_url": url, "insecure": True}
+        hse = FourhseAccount.model_validate({"vendor": "4hse", "access_token_file": key} | common)
+        lms = AnewspringAccount.model_validate({"vendor": "anewspring", "api_key_file": key} | common)
+        kare = KareAccount.model_validate({"vendor": "kare", "token_file": key, "session_token_file": key} | common)
+        accounts = OpenAccounts({"hse": hse, "lms": lms, "kare": kare}, lambda: NOON)
+        asked: list[Any] = [accounts[name].client for name in ("hse", "lms", "kare")]
+        with lines() as logged:
+            for call in (
+                asked[0].resources["person"].view(learner),
+                asked[0].resources["person"].view({"code": learner, "project_id": "p"}),
+                asked[1].results(learner),
+                asked[1].subscribe(learner, "FIRE-BASIC"),
+                asked[2].view(4711),
+            ):
+                with pytest.raises(VendorError):
+                    await call
+        await accounts.close()
+
+    assert [(line["account"], line["call"], line["status"]) for line in logged] == [
+        ("hse", "GET /v2/person/view", 404),
+        ("hse", "GET /v2/person/view", 404),
+        ("lms", "GET /api/getResults", 404),
+        ("lms", "POST /api/subscribe", 404),
+        ("kare", "GET /interventions/v2/rs/{id}", 404),
+    ]
+    assert "ada" not in json.dumps(logged)
+    assert "k3y" not in json.dumps(logged)
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_what_is_bound_is_in_every_line_in_either_format(format_: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure(LogSettings.model_validate({"format": format_}))
+        with structlog.contextvars.bound_contextvars(deliveries=["0199"]):
+            structlog.get_logger("test").info("vendor.called", account="hse")
+        said = capsys.readouterr().err
+    finally:
+        structlog.configure(**before)
+        root.handlers[:], root.level = handlers, level
+
+    assert "vendor.called" in said
+    assert "0199" in said
+    assert "hse" in said
+    if format_ == "json":
+        line = json.loads(said)
+        assert (line["event"], line["deliveries"], line["level"]) == ("vendor.called", ["0199"], "info")
