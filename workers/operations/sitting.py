@@ -1,0 +1,139 @@
+"""One sitting at work that goes through the replays' lane: hand it out, never much ahead of the workers, and wait for the rest."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from schemas.delivery import Delivery
+from workers.database import DatabaseAway, told_apart
+from workers.replay_lane import LaneAway, Outlet
+
+#: Deliveries in one message, or in one transaction of the spool: a live delivery that comes meanwhile waits for so many.
+GROUP = 50
+#: How many may be handed out and not worked off: what a sitting that was cut short hands out again, at most, and what the lane has to hold.
+WINDOW = 2000
+#: Seconds from one look at the outcomes to the next; without a change after which it is said; from one try to the next.
+LOOK, STILL, AGAIN = 0.25, 10.0, 1.0
+
+Done = TypeVar("Done")
+
+
+class Work(Protocol):
+    """What is to be handed out, and what becomes of it."""
+
+    async def group(self, limit: int) -> Sequence[Delivery]:
+        """What comes next, the same until it is `handed_out`; empty behind the last."""
+
+    def handed_out(self) -> None:
+        """What came last is durable."""
+
+    async def look(self) -> tuple[int, int]:
+        """How much is worked off in all, and how much is handed out and is not."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far it is, for whoever watches."""
+
+    done: int = 0
+    #: In this sitting.
+    handed_out: int = 0
+    #: Why nothing moves; None while it does.
+    waiting: str | None = None
+
+
+class _NobodyThere(Exception):
+    """Whoever works off what is handed out is not there, and is not waited for."""
+
+
+class Sitting:
+    """One go, from where the work stands."""
+
+    def __init__(self, work: Work, outlet: Outlet, rate: float | None, told: Callable[[Progress], None]) -> None:
+        self._work, self._outlet, self._rate, self._told = work, outlet, rate, told
+        # A low rate comes in small groups, not in rare large ones.
+        self._group = GROUP if rate is None else max(1, min(GROUP, int(rate * LOOK)))
+        self._progress, self._open, self._stay = Progress(), 0, True
+        #: Whether whoever is not there may only be on the way back: somebody was there.
+        self._patient = True
+        self._looked = self._moved = self._due = self._now()
+        self._asked = float("-inf")
+
+    async def worked_off(self, *, stay: bool) -> bool:
+        """Whether all of it is, which without `stay` is not waited for where nobody does it."""
+        self._stay = self._patient = stay
+        with suppress(_NobodyThere):
+            while group := await self._kept(functools.partial(self._work.group, self._group)):
+                await self._room(len(group))
+                await self._kept(functools.partial(self._outlet.put, group))
+                self._work.handed_out()
+                self._open += len(group)
+                self._progress.handed_out += len(group)
+            while await self._look():
+                await self._wait()
+            return True
+        return False
+
+    async def _room(self, size: int) -> None:
+        """Wait until the rate allows for more, and the workers are not too far behind."""
+        if self._rate is not None:
+            await asyncio.sleep(self._due - self._now())
+            self._due = max(self._due, self._now()) + size / self._rate
+        if self._now() - self._looked > LOOK:
+            await self._look()
+        while self._open >= WINDOW:
+            await self._wait()
+            await self._look()
+
+    async def _look(self) -> int:
+        """How much is handed out and not worked off; tells."""
+        before = self._progress.done
+        self._progress.done, self._open = await self._kept(self._work.look)
+        self._looked = self._now()
+        if self._progress.done != before or not self._open:
+            self._moved, self._progress.waiting = self._now(), None
+        self._patient = self._patient or self._open < self._progress.handed_out
+        self._told(self._progress)
+        return self._open
+
+    async def _wait(self) -> None:
+        """A moment; if nothing moves, say why, as far as it can be told."""
+        reason = await self._unattended()
+        if self._now() - self._moved > STILL:
+            self._waits(reason or self._progress.waiting or f"nothing was worked off for {STILL:.0f} s")
+        await asyncio.sleep(LOOK)
+
+    async def _unattended(self) -> str | None:
+        """Why nobody works off what is handed out, looked for now and then where nothing moves; raises _NobodyThere to leave."""
+        now = self._now()
+        if (self._patient and now - self._moved <= STILL) or now - self._asked <= STILL:
+            return None
+        self._asked = now
+        reason = await self._kept(self._outlet.unattended)
+        if reason and not self._stay:
+            raise _NobodyThere
+        return reason
+
+    async def _kept(self, work: Callable[[], Awaitable[Done]]) -> Done:
+        """Do what needs database and lane, however long they stay away; whatever it does, it may do again."""
+        while True:
+            try:
+                with told_apart():
+                    return await work()
+            except DatabaseAway as away:
+                self._waits(f"the database is away ({away})")
+            except LaneAway as away:
+                self._waits(str(away))
+                await self._unattended()
+            await asyncio.sleep(AGAIN)
+
+    def _waits(self, reason: str) -> None:
+        self._progress.waiting = reason
+        self._told(self._progress)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
