@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from receiver.endpoints import Hook, Readiness, Ready, Recently, failed, livez, misdirected
+from receiver.endpoints import Exposition, Hook, Metrics, Readiness, Ready, Recently, failed, livez, misdirected
 from receiver.recent import Recent
 
 _HANDLERS = {HTTPException: misdirected, Exception: failed}
@@ -23,11 +23,12 @@ def public(hook: Hook, readiness: Readiness) -> ASGIApp:
     return Router(hooks, redirect_slashes=False, default=rest)
 
 
-def local(recent: Recent, readiness: Readiness) -> Starlette:
+def local(recent: Recent, readiness: Readiness, exposition: Exposition) -> Starlette:
     """What this machine sees."""
     routes = [
         Route("/livez", livez),
         Route("/readyz", Ready(readiness, details=True)),
+        Route("/metrics", Metrics(exposition)),
         Route("/recent", Recently(recent)),
     ]
     return _application(routes)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,15 +14,17 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.errors import PROBLEM_TYPE, BodyTooLarge, NotDurable, NotPost, Overloaded, Refusal, SlowBody, UnknownSource
+from receiver.arrival import arrival
+from receiver.errors import PROBLEM_TYPE, BodyTooLarge, NotDurable, NotPost, NotVerified, Overloaded, Refusal, SlowBody, UnknownSource
 from receiver.intake import Request, accept, printable
 from receiver.publisher import Keeper
 from receiver.recent import Recent
 from receiver.sources import Source
 from receiver.spool import Spooled, SpoolFull
-from schemas.delivery import encode, now_utc
+from schemas.delivery import Delivery, encode, now_utc
 from schemas.logs import Log
 from schemas.settings import ReceiverSettings
+from schemas.traces import OFF, Tracer
 
 log = structlog.get_logger()
 
@@ -31,6 +34,20 @@ UNKNOWN = "(unknown)"
 _FORWARDED = "x-forwarded-for"
 
 Readiness = Callable[[], Awaitable[tuple[bool, dict[str, object]]]]
+#: The metrics in the format that an Accept header asks for, and their content type.
+Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
+#: Is handed each request that failed verification, and when it came.
+Rejected = Callable[[Source, Request, datetime], None]
+#: Is told of each answer: whose request it was if that is configured, how it was refused if it was, and the seconds that it took.
+Told = Callable[[str | None, type[Refusal] | None, float], None]
+
+
+def forgotten(_source: Source, _request: Request, _at: datetime) -> None:
+    """Is handed what failed verification, and keeps nothing."""
+
+
+def nobody(_source: str | None, _refusal: type[Refusal] | None, _seconds: float) -> None:
+    """Is told of an answer, and does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,9 @@ class Hook:
     keeper: Keeper
     recent: Recent
     now: Callable[[], datetime] = now_utc
+    told: Told = nobody
+    rejected: Rejected = forgotten
+    tracer: Tracer = OFF
     in_flight: int = field(default=0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,6 +105,7 @@ class Hook:
             self.in_flight -= 1
 
     async def _accepted(self, source: Source | None, event: str | None, scope: Scope, receive: Receive) -> ASGIApp:
+        began = time.perf_counter()
         if source is None:
             raise UnknownSource
         if scope["method"] != "POST":
@@ -93,14 +114,28 @@ class Hook:
         body = await self._body(headers.get("content-length"), source.max_body, receive)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)) if scope["query_string"] else {}
         peer = scope["client"][0] if scope["client"] else None
-        delivery = accept(source, self.settings.trusted_proxies, Request(event, headers, query, peer, body), self.now())
+        request, now = Request(event, headers, query, peer, body), self.now()
         try:
-            await self.keeper.keep(Spooled(source.vendor, source.name, encode(delivery)))
+            delivery = accept(source, self.settings.trusted_proxies, request, now)
+        except NotVerified:
+            self.rejected(source, request, now)
+            raise
+        try:
+            await self._kept(request, delivery)
         except SpoolFull:
             raise NotDurable from None
         delivery_id = str(delivery.id)
         self.recent.add(delivery.received_at, source.name, delivery.event, 200, delivery_id)
+        self.told(source.name, None, time.perf_counter() - began)
         return Accepted(delivery_id)
+
+    async def _kept(self, request: Request, delivery: Delivery) -> None:
+        """Make it durable; where deliveries are traced, that is the first span of its trace."""
+        if not self.tracer.on:
+            return await self.keeper.keep(Spooled(delivery.vendor, delivery.source, encode(delivery)))
+        with arrival(self.tracer, self.settings.trusted_proxies, request, delivery) as span:
+            traced = delivery.model_copy(update={"trace": span.trace})
+            return await self.keeper.keep(Spooled(delivery.vendor, delivery.source, encode(traced)))
 
     async def _body(self, declared: str | None, limit: int, receive: Receive) -> bytes:
         """Read the whole body within the deadline; raises BodyTooLarge as soon as that is certain, declared or counted."""
@@ -114,6 +149,7 @@ class Hook:
 
     def _refused(self, refusal: Refusal, source: Source | None, event: str | None) -> Response:
         self.recent.add(self.now(), source.name if source else UNKNOWN, printable(event) if event else None, refusal.status)
+        self.told(source.name if source else None, type(refusal), 0.0)
         return problem(refusal)
 
 
@@ -175,6 +211,18 @@ class Ready:
         ready, details = await self.readiness()
         content = {"ready": ready} | (details if self.details else {})
         await JSONResponse(content, 200 if ready else 503)(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """`GET /metrics` on the local port, for Prometheus."""
+
+    exposition: Exposition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the figures of this moment."""
+        content, kind = await self.exposition(HttpRequest(scope).headers.get("accept", ""))
+        await Response(content, media_type=kind)(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

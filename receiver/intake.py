@@ -69,6 +69,11 @@ def sender(request: Request, proxies: tuple[Network, ...]) -> IPv4Address | IPv6
     return address
 
 
+def handed_in(request: Request, proxies: tuple[Network, ...]) -> bool:
+    """Whether a trusted proxy handed it in, whose word counts like our own."""
+    return _inside(_address(request.peer), proxies)
+
+
 def printable(event: str) -> str:
     """An event's name without control characters: escaped, it stays what it was, and can be stored and shown everywhere."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in event)[:EVENT_LENGTH]

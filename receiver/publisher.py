@@ -21,9 +21,11 @@ from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from receiver.spool import Row, Spool, Spooled
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed
-from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, seal
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed, told
+from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, seal, traces
+from schemas.heartbeat import Heartbeat
 from schemas.logs import Log
+from schemas.traces import HEADER, OFF, Attributes, SpanName, Tracer
 
 log = structlog.get_logger()
 
@@ -61,8 +63,8 @@ class SpoolKeeper:
 class Publisher:
     """One connection to the broker, its probe, and the spool behind it."""
 
-    def __init__(self, url: str, spool: Spool, deadline: float) -> None:
-        self._url, self._spool, self._deadline = url, spool, deadline
+    def __init__(self, url: str, spool: Spool, deadline: float, tracer: Tracer = OFF) -> None:
+        self._url, self._spool, self._deadline, self._tracer = url, spool, deadline, tracer
         self._lanes: dict[str, _Lane] = {}
         self._exchange: AbstractExchange | None = None
         self._connection: AbstractConnection | None = None
@@ -75,6 +77,15 @@ class Publisher:
         if self.away is None and await self._lane(spooled).confirmed(spooled.delivery):
             return
         await self._spool.append(spooled)
+
+    async def beat(self, heartbeat: Heartbeat) -> bool:
+        """Tell the workers that this receiver lives; False if nobody confirmed it, which says nothing of deliveries."""
+        envelope, key = heartbeat.model_dump_json().encode(), topology.heartbeat_key(heartbeat.name)
+        try:
+            await self._send(envelope, heartbeat.kind, heartbeat.version, key)
+        except BROKER_FAULTS:
+            return False
+        return True
 
     async def run(self) -> None:
         """Keep the connection and drain the spool, for ever; cancel to stop."""
@@ -157,23 +168,28 @@ class Publisher:
 
     async def _publish(self, like: Spooled, group: list[bytes]) -> None:
         """Publish one envelope and wait for its confirm; raises one of BROKER_FAULTS."""
+        about: Attributes = {"muster.source": like.source, "messaging.system": "rabbitmq", "messaging.batch.message_count": len(group)}
+        with self._tracer.follow(SpanName.PUBLISH, traces(group) if self._tracer.on else (), about) as span:
+            await self._send(seal(group), KIND, VERSION, topology.routing_key(like.vendor, like.source), span.trace)
+
+    async def _send(self, envelope: bytes, kind: str, version: int, key: str, trace: str | None = None) -> None:
         exchange, connection = self._exchange, self._connection
         if exchange is None or connection is None or connection.transport is None:
             raise ConnectionError("not connected")
         message = aio_pika.Message(
-            seal(group),
+            envelope,
             content_type="application/json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             # Unique for every attempt: returns are matched by it (aio-pika), and the deliveries carry ids of their own.
             message_id=next(self._ids),
-            type=KIND,
-            headers={"version": VERSION},
+            type=kind,
+            headers={"version": version} | ({HEADER: trace} if trace else {}),
         )
         with heartbeats_missed():
             async with asyncio.timeout(self._deadline):
                 # A blocked connection would still put the frame on the wire later: wait for it to be unblocked before writing.
                 await connection.transport.connection.ready()
-                await exchange.publish(message, topology.routing_key(like.vendor, like.source), mandatory=True)
+                await exchange.publish(message, key, mandatory=True)
 
     def _trust(self) -> None:
         if self.away is not None:
@@ -271,4 +287,4 @@ def _explained(fault: BaseException) -> str:
         return "its topology is missing: run `muster init`"
     if isinstance(fault, TimeoutError):
         return "it did not confirm in time (blocked by an alarm, or too slow)"
-    return f"{type(fault).__name__}"
+    return told(fault)

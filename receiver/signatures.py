@@ -8,14 +8,17 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import jiter
 
 from schemas.verification import Basic, Encoding, Hmac, Sha256Concat, StandardWebhooks, Token, Unverified, Verification
+
+#: For proofs that do not depend on the time.
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,13 @@ def verified(schemes: Iterable[Verification], evidence: Evidence, now: datetime)
 def sign(settings: Verification, body: bytes, message_id: str, now: datetime) -> Proof:
     """Make what a sender adds under the first secret of a scheme; `message_id` names the message where the scheme has one."""
     return SCHEMES[settings.scheme].sign(settings, _secrets(settings)[0], body, message_id, now)
+
+
+def credentials(schemes: Iterable[Verification]) -> Iterator[Proof]:
+    """What is the same in every request, for it is the secret itself: of each scheme that works so, under each of its secrets."""
+    for settings in schemes:
+        if isinstance(settings, Token | Basic):
+            yield from (SCHEMES[settings.scheme].sign(settings, secret, b"", "", _EVER) for secret in _secrets(settings))
 
 
 def _covers(settings: Verification, evidence: Evidence) -> bool:

@@ -2,6 +2,9 @@
 
 With a broker it is where deliveries go while the broker cannot take them; embedded it is the queue itself. One process
 owns and empties it, under a file lock; others only append, in short transactions. Its size is bounded by SQLite itself.
+
+Embedded, replays have a spool of their own beside it, a file with a bound of its own: they take no room from live deliveries, and whoever
+appends them takes no lock that a request might wait for.
 """
 
 import asyncio
@@ -16,8 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
-FILE = "spool.sqlite3"
+import structlog
+
+from schemas.logs import Log
+
+log = structlog.get_logger()
+
+FILE, REPLAYS = "spool.sqlite3", "replays.sqlite3"
 LOCK = "receiver.lock"
+_LOCKS = {FILE: LOCK, REPLAYS: "replays.lock"}
 _PAGE = 4096
 
 Result = TypeVar("Result")
@@ -50,7 +60,7 @@ class Row:
 
 
 class SpoolFull(Exception):
-    """The spool has reached receiver.spool_max, or the disk is full."""
+    """The spool has reached its bound (receiver.spool_max; that of the replays: worker.replays_max), or the disk is full."""
 
 
 class SpoolInUse(Exception):
@@ -72,11 +82,11 @@ class Spool:
         self.depth: int = connection.execute("SELECT count(*) FROM spool").fetchone()[0]
 
     @classmethod
-    def open(cls, data_dir: Path, max_bytes: int, *, owner: bool) -> Self:
-        """Open or create the spool in `data_dir`. The owner may take and forget; raises SpoolInUse if there is one already."""
+    def open(cls, data_dir: Path, max_bytes: int, *, owner: bool, file: str = FILE) -> Self:
+        """Open or create a spool in `data_dir`. The owner may take and forget; raises SpoolInUse if there is one already."""
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = _locked(data_dir / LOCK) if owner else None
-        connection = sqlite3.connect(data_dir / FILE, timeout=30.0, isolation_level=None, check_same_thread=False)
+        lock = _locked(data_dir / _LOCKS[file]) if owner else None
+        connection = sqlite3.connect(data_dir / file, timeout=30.0, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", f"page_size={_PAGE}", f"max_page_count={max_bytes // _PAGE}"):
             connection.execute(f"PRAGMA {pragma}")
         connection.executescript(_SCHEMA)
@@ -108,6 +118,10 @@ class Spool:
     async def oldest_age(self) -> float | None:
         """Seconds that the oldest row has waited; None where nothing waits."""
         return await self._run(self._oldest_age)
+
+    async def used(self) -> int:
+        """Bytes of the file that hold something."""
+        return await self._run(self._used)
 
     async def grown(self, timeout: float) -> None:
         """Wait until something was appended here, or for `timeout` seconds: other processes append too."""
@@ -148,6 +162,8 @@ class Spool:
             await self._run(self._insert, group)
         except (sqlite3.Error, RuntimeError) as error:  # no room, a broken disk, or closed meanwhile
             failure = SpoolFull(str(error))
+            if not self.full:
+                log.error(Log.SPOOL_FULL, error=type(error).__name__, spooled=self.depth)
         self.full = failure is not None
         for future in kept:
             if future.done():  # its request was cancelled; the row is kept all the same
@@ -198,16 +214,37 @@ class Spool:
         row = self._connection.execute("SELECT kept_at FROM spool ORDER BY seq LIMIT 1").fetchone()
         return None if row is None else max(0.0, time.time() - row[0])
 
+    def _used(self) -> int:
+        pages, free, size = (
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
 
-def depth(data_dir: Path) -> int:
+
+def depth(data_dir: Path, file: str = FILE) -> int:
     """How many deliveries wait in a data_dir's spool, seen from another process; 0 where there is no spool."""
-    if not (data_dir / FILE).exists():
+    if not (data_dir / file).exists():
         return 0
-    connection = sqlite3.connect(f"file:{data_dir / FILE}?mode=ro", uri=True, timeout=5.0)
+    connection = sqlite3.connect(f"file:{data_dir / file}?mode=ro", uri=True, timeout=5.0)
     try:
         return int(connection.execute("SELECT count(*) FROM spool").fetchone()[0])
     finally:
         connection.close()
+
+
+def in_use(data_dir: Path, file: str = FILE) -> bool:
+    """Whether a process owns the spool. Whoever asks shares its lock for a moment, so ask rarely: an owner could not begin just then."""
+    try:
+        lock = os.open(data_dir / _LOCKS[file], os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 @contextmanager

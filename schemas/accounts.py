@@ -32,15 +32,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "y": timedelta(days=365)}
 
 
 def _duration(value: Any) -> Any:
-    """`45s`, `15m`, `26h`, `30d`."""
-    found = re.fullmatch(r"([0-9]+)([smhd])", value.strip()) if isinstance(value, str) else None
+    """`45s`, `15m`, `26h`, `30d`, `1y`."""
+    found = re.fullmatch(r"([0-9]{1,6})([smhdy])", value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError("must be a duration such as 45s, 15m, 26h or 30d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        raise ValueError("must be a duration such as 45s, 15m, 26h, 30d or 1y")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -160,6 +160,12 @@ class WebhookPaths(_Section):
     events: Annotated[tuple[str, ...], Field(description="The types that are known; any other is dead. Empty: all are.")] = ()
 
 
+class AnewspringPolls(_Section):
+    """How often aNewSpring is asked for the results of the seats that are open: each of its webhooks may be lost."""
+
+    course_results: Every = timedelta(hours=24)
+
+
 class AnewspringAccount(_Account):
     """aNewSpring."""
 
@@ -175,6 +181,7 @@ class AnewspringAccount(_Account):
         Mapping[str, str], Field(description="Sent with every subscribe and subscribeGroups, as /apidocs names it.")
     ] = {}
     webhooks: WebhookPaths = WebhookPaths()
+    polls: AnewspringPolls = AnewspringPolls()
     learner: Learner | None = "{subscriber_code}"
     quiet_after: Duration | None = None
 

@@ -6,7 +6,7 @@ unique in its template only: results are keyed by external ids.
 """
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -87,6 +87,20 @@ class _Part(BaseModel):
     )
 
 
+class _Completed(_Part):
+    """Something that may be completed, which is told once with and once without its time."""
+
+    completed_on: Annotated[Day, Field(alias="completeDate")] = None
+    completed_at: Annotated[Moment, Field(alias="completeDateTime")] = None
+
+    @property
+    def reached_at(self) -> datetime | None:
+        """When it was completed; of a day without a time its first moment, so that no old pass is taken for a later one."""
+        if self.completed_at is not None or self.completed_on is None:
+            return self.completed_at
+        return datetime.combine(self.completed_on, time(), UTC)
+
+
 class Criterion(_Part):
     """One criterion that an assessor judged."""
 
@@ -129,7 +143,7 @@ class Attempt(_Part):
     terms: tuple[Term, ...] = ()
 
 
-class Activity(_Part):
+class Activity(_Completed):
     """A learner's result on one activity; a "Part" in aNewSpring's API."""
 
     #: The external id, None where it has none; then `part_id` tells activities of a course apart.
@@ -143,8 +157,6 @@ class Activity(_Part):
     #: False for types without a threshold, such as Lesson; None for Evaluation: see `failed`.
     passed: bool | None = None
     score: Percent = None
-    completed_on: Annotated[Day, Field(alias="completeDate")] = None
-    completed_at: Annotated[Moment, Field(alias="completeDateTime")] = None
     attempts: tuple[Attempt, ...] = ()
 
     @property
@@ -178,12 +190,10 @@ class Subscription(_Part):
     subscribed_at: Annotated[Moment, Field(alias="subscribeDateTime")] = None
 
 
-class Result(Subscription):
+class Result(Subscription, _Completed):
     """A learner's result in a course, as getResults gives it."""
 
     completed: bool = False
-    completed_on: Annotated[Day, Field(alias="completeDate")] = None
-    completed_at: Annotated[Moment, Field(alias="completeDateTime")] = None
     #: The score of the activity that the template takes the course's grade from.
     grade: Percent = None
     graded_at: Annotated[Moment, Field(alias="gradeDateTime")] = None

@@ -23,3 +23,13 @@ def heartbeats_missed() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise ConnectionError("the broker missed its heartbeats") from None
+
+
+def told(fault: BaseException) -> str:
+    """What a fault is, for people: its name, and where it is about TLS the setting too; no values."""
+    doubt = getattr(fault.__cause__ or fault, "verify_message", None)
+    if doubt is not None:
+        return f"its certificate is not trusted, {doubt}: name its authority's with ?cafile=FILE in `broker`"
+    if isinstance(fault, FileNotFoundError):
+        return "a file that `broker` names for TLS is not there"
+    return type(fault).__name__

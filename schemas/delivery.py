@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from schemas.traces import well_formed
 
 VERSION = 1
 KIND = "deliveries"
@@ -19,6 +21,14 @@ _FRAME = (b'{"version":1,"kind":"deliveries","deliveries":[', b",", b"]}")
 
 #: Bytes that an envelope adds to the deliveries in it, at most (256 commas and the frame).
 ENVELOPE_OVERHEAD = 512
+
+
+#: A traceparent (https://www.w3.org/TR/trace-context/). One that cannot be read is none: what helps must never harm.
+Trace = Annotated[
+    str | None,
+    BeforeValidator(well_formed),
+    Field(description="How its trace goes on from the receiver; left out where it has none.", exclude_if=lambda trace: trace is None),
+]
 
 
 class Delivery(BaseModel):
@@ -37,6 +47,16 @@ class Delivery(BaseModel):
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of event and body, hexadecimal.")]
     attempt: Annotated[int, Field(ge=0, description="How often a replay handed it out before; 0 for a vendor's own.")] = 0
     replay_of: Annotated[UUID | None, Field(description="The delivery that this one replays.")] = None
+    trace: Trace = None
+    effects: Annotated[
+        bool, Field(description="False: for log and mirror alone; nothing is fetched, planned or told, and no source was heard of.")
+    ] = True
+
+
+class _Traced(BaseModel):
+    """What of an encoded delivery tells its trace."""
+
+    trace: Trace = None
 
 
 class Envelope(BaseModel):
@@ -68,13 +88,27 @@ class UnreadableEnvelope(Exception):
     """The message is no envelope of muster's."""
 
 
+#: Where a UUID says how it was made.
+_VERSION_AND_VARIANT = 0xF << 76 | 0b11 << 62
+
 _envelope = TypeAdapter(Envelope)
 _head = TypeAdapter(_Head)
+_traced = TypeAdapter(_Traced)
 
 
 def fingerprint(event: str | None, body: bytes) -> str:
     """Identify what was said, whoever said it and when: SHA-256 over the event's name, a zero byte and the body."""
     return hashlib.sha256((event or "").encode() + b"\0" + body).hexdigest()
+
+
+def replayed_id(run: UUID, original: UUID) -> UUID:
+    """The id of a delivery's replay in a run, the same whenever the run is taken up again: a UUIDv8 (RFC 9562 §5.8).
+
+    It begins with the original's 48 bits of time, so that the replays of a day lie as close together in the log's index as its deliveries.
+    """
+    digest = hashlib.sha256(run.bytes + original.bytes).digest()
+    bits = int.from_bytes(original.bytes[:6] + digest[:10])
+    return UUID(int=bits & ~_VERSION_AND_VARIANT | 8 << 76 | 2 << 62)
 
 
 def now_utc() -> datetime:
@@ -90,6 +124,11 @@ def encode(delivery: Delivery) -> bytes:
 def decode(encoded: bytes) -> Delivery:
     """Decode one delivery; raises pydantic's ValidationError."""
     return Delivery.model_validate_json(encoded)
+
+
+def traces(encoded: Iterable[bytes]) -> list[str]:
+    """The traces of encoded deliveries, of those that have one."""
+    return [found for one in encoded if (found := _traced.validate_json(one).trace)]
 
 
 def seal(encoded: Iterable[bytes]) -> bytes:

@@ -99,6 +99,7 @@ class FollowupMoved(Data):
     before: str | None = None
     state: str
     reason: str | None = None
+    alarm: str | None = Field(None, description="What a person should look at, whatever the state of the need.")
 
 
 class Result(Data):

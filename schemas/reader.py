@@ -35,10 +35,10 @@ class Role(StrEnum):
     ALL = "all"
 
 
-_SHARED_KEYS = {"broker", "broker_file", "data_dir", "local", "log"}
+_SHARED_KEYS = {"broker", "broker_file", "data_dir", "local", "log", "tracing"}
 _ROLE_KEYS = {
     Role.RECEIVER: _SHARED_KEYS | {"receiver", "sources"},
-    Role.WORKER: _SHARED_KEYS | {"accounts", "database", "database_file", "rules", "worker"},
+    Role.WORKER: _SHARED_KEYS | {"accounts", "database", "database_file", "retention", "rules", "worker"},
 }
 _ALL_KEYS = frozenset().union(*_ROLE_KEYS.values())
 

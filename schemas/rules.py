@@ -215,14 +215,14 @@ class Rule(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _persons(cls, raw: Any) -> Any:
-        """An LMS knows persons only: a rule that leads to one speaks of them."""
+    def _speaks_of(cls, raw: Any) -> Any:
+        """An LMS knows persons only, and an exercise is an office's: a rule that leads to one speaks of them."""
         if not isinstance(raw, dict) or not isinstance(raw.get("when"), dict):
             return raw
         enroll = _many(raw.get("enroll")) or ()
-        if "observe" in raw or any(isinstance(one, dict) and "course" in one for one in enroll):
-            return raw | {"when": {"subscriber_type": ["PERSON"]} | raw["when"]}
-        return raw
+        persons = "observe" in raw or any(isinstance(one, dict) and "course" in one for one in enroll)
+        whom = "PERSON" if persons else "OFFICE" if raw.get("exercise") else None
+        return raw if whom is None else raw | {"when": {"subscriber_type": [whom]} | raw["when"]}
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -382,6 +382,9 @@ def _outcome_faults(rule: Rule) -> Iterator[tuple[str, str, str]]:
             yield "undo", f"{rule.undo} is nothing that can be done to {kind}s", f"Take one of {can}"
     if rule.pass_.grade is not None and TargetKind.COURSE not in kinds:
         yield "pass.grade", "a mark is for a course", "Remove it; an observation's marks stand in observe"
+    if TargetKind.EXERCISE in kinds and "PERSON" in (rule.when.subscriber_type or ("PERSON",)):
+        problem = "an exercise is an office's: whoever was there would pass it for every person of the office"
+        yield "when.subscriber_type", problem, "Take OFFICE"
     if not kinds & OF_PERSONS:
         return
     if strangers := ", ".join(one for one in rule.when.subscriber_type or () if one != "PERSON"):

@@ -1,5 +1,7 @@
 """The settings' sections and their defaults: pure data. `schemas/reader.py` fills them from file and environment."""
 
+import re
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from schemas.accounts import Account
+from schemas.accounts import Account, Duration, Every
+from schemas.heartbeat import RECEIVER_NAME
 from schemas.rules import Rule
 from schemas.vendors import VENDORS
 from schemas.verification import Verification
@@ -23,9 +26,18 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class RejectedSettings(_Section):
+    """`receiver.rejected`: how many requests that failed verification are kept on the receiver's host, and how long."""
+
+    count: Annotated[int, Field(ge=0, le=10_000, description="Requests at most; 0: none is kept.")] = 1000
+    size: Annotated[ByteSize, Field(ge=1024, description="Bytes at most, of all of them together.")] = ByteSize(16 * MEBIBYTE)
+    age: Annotated[Duration, Field(description="What is older is deleted.")] = timedelta(days=7)
+
+
 class ReceiverSettings(_Section):
     """`[receiver]`: the internet-facing side."""
 
+    name: Annotated[str | None, Field(description="In its heartbeats; default: the host's name, with the port unless that is 8000.")] = None
     host: str = "127.0.0.1"
     port: Port = 8000
     public_url: AnyHttpUrl | None = None
@@ -35,7 +47,16 @@ class ReceiverSettings(_Section):
     max_in_flight: Annotated[int, Field(ge=1)] = 1000
     spool_max: Annotated[ByteSize, Field(ge=MEBIBYTE)] = ByteSize(1024 * MEBIBYTE)
     grace: Seconds = 15.0
+    heartbeat: Annotated[Seconds, Field(le=3600, description="Seconds from one heartbeat to the next.")] = 30.0
+    rejected: RejectedSettings = RejectedSettings()
     trusted_proxies: tuple[Network, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _in_a_routing_key(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(RECEIVER_NAME, name):
+            raise ValueError("is made of letters, digits and . _ : - and at most 100 of them")
+        return name
 
 
 class LocalSettings(_Section):
@@ -52,8 +73,34 @@ class WorkerSettings(_Section):
     batch: Annotated[int, Field(ge=1, le=5000)] = 500
     linger: Annotated[float, Field(ge=0, le=1, description="Seconds to gather a batch once its first delivery is there.")] = 0.005
     prefetch: Annotated[int, Field(ge=1, le=1000, description="AMQP messages handed out ahead of their acknowledgement.")] = 50
+    replay_prefetch: Annotated[int, Field(ge=1, le=1000, description="The same for replays, which live deliveries go before.")] = 4
+    replays_max: Annotated[
+        ByteSize, Field(ge=MEBIBYTE, description="What replays that wait may take on disk without a broker, beside the spool.")
+    ] = ByteSize(256 * MEBIBYTE)
     grace: Seconds = 15.0
     clock_skew: Annotated[Seconds, Field(description="Seconds that clocks may differ: a fetch decides over hints older than that.")] = 5.0
+
+
+class RetentionSettings(_Section):
+    """`[retention]`: for how long it is kept what was worked off; what is dead or waits stays."""
+
+    keep_bodies: Annotated[Every, Field(description="Bodies and headers in the delivery log; off: for as long as their rows.")] = timedelta(
+        days=30
+    )
+    keep_log: Annotated[Every, Field(description="The rows of the delivery log, and runs of replays; off: for ever.")] = timedelta(days=365)
+
+    @field_validator("keep_bodies", "keep_log")
+    @classmethod
+    def _sane(cls, keep: timedelta | None) -> timedelta | None:
+        if keep is not None and not timedelta(days=1) <= keep <= timedelta(days=36500):
+            raise ValueError("must be off, or a day at least and 100y at most; m is minutes")
+        return keep
+
+    @model_validator(mode="after")
+    def _bodies_first(self) -> Self:
+        if self.keep_bodies is not None and self.keep_log is not None and self.keep_log < self.keep_bodies:
+            raise ValueError("keep_log is shorter than keep_bodies, and a body is kept no longer than its row")
+        return self
 
 
 class LogSettings(_Section):
@@ -61,6 +108,23 @@ class LogSettings(_Section):
 
     format: Literal["auto", "console", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+
+
+class TracingSettings(_Section):
+    """`[tracing]`: spans to an OpenTelemetry collector."""
+
+    enabled: bool = False
+    endpoint: Annotated[
+        AnyHttpUrl | None,
+        Field(description="An OTLP/HTTP collector; default: OTEL_EXPORTER_OTLP_ENDPOINT's, else port 4318 of this machine."),
+    ] = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _without_credentials(cls, endpoint: AnyHttpUrl | None) -> AnyHttpUrl | None:
+        if endpoint is not None and (endpoint.username or endpoint.password or endpoint.query or endpoint.fragment):
+            raise ValueError("holds more than scheme, host, port and path; credentials are for OTEL_EXPORTER_OTLP_HEADERS")
+        return endpoint
 
 
 class SourceSettings(_Section):
@@ -109,7 +173,9 @@ class Settings(_Section):
     receiver: ReceiverSettings = ReceiverSettings()
     local: LocalSettings = LocalSettings()
     worker: WorkerSettings = WorkerSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     sources: Annotated[dict[str, SourceSettings], Field(default_factory=dict)]
     accounts: Annotated[dict[str, Account], Field(default_factory=dict)]
     rules: tuple[Rule, ...] = ()

@@ -14,7 +14,7 @@ class DeliveryState(StrEnum):
     IGNORED = "ignored"
     #: Given up, with a reason. Kept verbatim, can be replayed.
     DEAD = "dead"
-    #: Was dead once; its replay was applied, or a person dropped it.
+    #: Was dead once, or in doubt; its replay was applied, or a person dropped it.
     SETTLED = "settled"
 
 
@@ -34,6 +34,7 @@ class Reason(StrEnum):
     UNREADABLE_ENVELOPE = "unreadable_envelope"
     UNKNOWN_SUBJECT = "unknown_subject"
     PAYLOAD_DEAD = "payload_dead"
+    ERASED = "erased"
 
 
 EXPLANATIONS: dict[Reason, str] = {
@@ -50,6 +51,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE_ENVELOPE: "a message that is no envelope of muster's arrived on the queue",
     Reason.UNKNOWN_SUBJECT: "the vendor's API knows no such learner or course, or not for this account",
     Reason.PAYLOAD_DEAD: "some of the payloads in it cannot be used; the others were applied",
+    Reason.ERASED: "it is about somebody of whom nothing is kept (`muster erase`), so its headers and body are not",
 }
 
 
@@ -187,3 +189,46 @@ class EnrollmentWish(StrEnum):
 
     ENROLL = "enroll"
     UNDO = "undo"
+
+
+class DeadKind(StrEnum):
+    """What can be given up."""
+
+    DELIVERY = "delivery"
+    ENROLLMENT = "enrollment"
+    #: What would have been written to 4HSE of an outcome.
+    RECORDING = "recording"
+    #: An event that other teams could not be told.
+    EVENT = "event"
+
+
+class ReplayState(StrEnum):
+    """Where a run of replays stands."""
+
+    #: Its selection is being fixed; nothing was handed out.
+    SELECTING = "selecting"
+    #: Its items are being handed out and worked off, or it was cut short and can be resumed.
+    RUNNING = "running"
+    #: Every item has an outcome.
+    DONE = "done"
+
+
+class ReplayOutcome(StrEnum):
+    """What became of one replay."""
+
+    #: It changed the mirror, or had something fetched.
+    APPLIED = "applied"
+    #: It said nothing that the mirror did not hold, or there was nothing to do.
+    UNCHANGED = "unchanged"
+    #: Given up again, with a reason, in the log under the replay's own id.
+    DEAD = "dead"
+    #: The log had its body no more when its turn came.
+    GONE = "gone"
+
+
+class ErasureState(StrEnum):
+    """How far it is erased what was kept of somebody."""
+
+    #: Under way, or cut short: the mark holds, and the same command again goes on.
+    RUNNING = "running"
+    DONE = "done"

@@ -3,12 +3,14 @@
 import re
 import subprocess
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from schemas.reader import load
-from schemas.states import DeliveryState
+from schemas.states import DeliveryState, EnrollmentState, NeedState
+from tests import drawn
 from workers.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +59,12 @@ def test_the_gate_runs_its_test_command() -> None:
 @pytest.mark.parametrize("state", DeliveryState)
 def test_it_explains_every_state(state: DeliveryState) -> None:
     assert f"`{state}`" in README
+
+
+@pytest.mark.parametrize(("what", "states"), [("need", NeedState), ("enrollment", EnrollmentState)])
+def test_it_draws_the_states_that_there_are(what: str, states: type[StrEnum]) -> None:
+    """`tests/workers/followups/test_planner.py` holds the moves against it."""
+    assert {state for move in drawn.moves(what) for state in move} == {state.value for state in states}
 
 
 def test_nothing_but_the_known_stands_at_the_top() -> None:

@@ -32,16 +32,27 @@ class Upsert:
     when: str = "TRUE"
     unless: str | None = None
 
-    async def execute(self, connection: Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
-        """Write the rows in the order given, which must be the order of their keys wherever two writers may meet."""
+    async def execute(
+        self, connection: Connection, dialect: Dialect, rows: Sequence[Row], *, noting: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Write the rows in the order given, which must be the order of their keys wherever two writers may meet.
+
+        Where `noting`, gives the keys of those that it inserted or updated; SQLite then has a statement more for each.
+        """
         if not rows:
-            return
+            return []
+        query = (self._postgres() if dialect == "postgres" else self._sqlite()) + (f" RETURNING {', '.join(self.key)}" if noting else "")
+        written: list[dict[str, Any]] = []
         if dialect == "postgres":
             arrays = [[_POSTGRES.get(kind, _same)(row[name]) for row in rows] for name, kind in self.columns.items()]
-            await connection.execute_query(self._postgres(), arrays)
+            written = await connection.execute_query_dict(query, arrays)
         else:
             values = [[_SQLITE.get(kind, sqlite_value)(row[name]) for name, kind in self.columns.items()] for row in rows]
-            await connection.execute_many(self._sqlite(), values)
+            if noting:
+                written = [one for each in values for one in await connection.execute_query_dict(query, each)]
+            else:
+                await connection.execute_many(query, values)
+        return [tuple(row[name] for name in self.key) for row in written]
 
     def _postgres(self) -> str:
         arrays = ", ".join(f"${n}::{_ARRAY.get(kind, kind)}[]" for n, kind in enumerate(self.columns.values(), 1))

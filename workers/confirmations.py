@@ -31,7 +31,9 @@ async def fetch(database: Database, mirror: Mirror, account: OpenAccount, claims
     """Give back these codes, one after the other; raises VendorError where it cannot be told whether one is good."""
     for one in claims:
         began = now()
-        if not await Code(database, account, one.subject, now).given_back():
+        with one.traced(account.tracer):
+            found = await Code(database, account, one.subject, now).given_back()
+        if not found:
             log.warning(Log.CONFIRMATION_UNCLAIMED, account=account.name)
         async with database.transaction() as connection:
             await settle(connection, database.dialect, [one], began, mirror.clock_skew)

@@ -1,4 +1,4 @@
-"""RabbitMQ as an inlet: the only place that acknowledges, and the only one in the workers that knows envelopes.
+"""RabbitMQ as an inlet: the only place that acknowledges; what is in a message, `workers/envelopes.py` knows.
 
 aio-pika cancels callbacks when a channel goes, so they only hand messages over to a queue of ours. A plain connection and
 a supervisor instead of RobustConnection: connect with a deadline, declare, consume, wait for the end, wait, again.
@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import UUID
 
 import aio_pika
 import stamina
@@ -18,22 +17,31 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed
-from schemas.delivery import Delivery, UnknownEnvelope, UnreadableEnvelope, fingerprint, now_utc, unseal
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed, told
 from schemas.logs import Log
 from schemas.settings import WorkerSettings
 from schemas.states import Reason
-from workers.lane import Batch, Held
-from workers.log import HeldEnvelope
+from schemas.traces import HEADER, well_formed
+from workers import envelopes
+from workers.lane import Batch, Turns
+from workers.pipeline import ids
 
 log = structlog.get_logger()
 
-#: The source and account under which a message is logged that is no envelope of muster's.
-UNREADABLE = "(unreadable)"
+#: What a worker consumes.
+_CONSUMED = (topology.DELIVERIES, topology.DEAD, topology.REPLAYS)
+#: Seconds from one look at whether the broker still sees a consumer to the next, and to the second where the first saw none.
+WATCH, _SECOND_LOOK = 15.0, 1.0
+#: Seconds for each answer of the broker's.
+_ANSWER = 10
 
 
 class TopologyDiffers(Exception):
     """A queue or exchange of muster's exists with other arguments."""
+
+
+class NobodyConsumes(ConnectionError):
+    """The connection is up, and the broker sees no consumer of a queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,14 @@ class _Handed:
 class Consumer:
     """An inlet over one connection, which it restores by itself."""
 
-    def __init__(self, url: str, settings: WorkerSettings) -> None:
-        self._url, self._settings = url, settings
-        self._arrived: asyncio.Queue[_Handed] = asyncio.Queue()
+    def __init__(self, url: str, settings: WorkerSettings, watch: float = WATCH) -> None:
+        self._url, self._settings, self._watch = url, settings, watch
+        self._live: asyncio.Queue[_Handed] = asyncio.Queue()
+        self._replays: asyncio.Queue[_Handed] = asyncio.Queue()
+        self._turns = Turns(self._live, self._replays)
+        self._grown = asyncio.Event()
+        #: Whether to believe in a new connection's consumers only once the broker sees them.
+        self._doubted = False
         self._open = asyncio.Event()
         self._open.set()
         self._lost = asyncio.Event()
@@ -66,21 +79,36 @@ class Consumer:
             await asyncio.sleep(RECONNECT_PAUSE)
 
     async def take(self) -> Batch:
-        """Gather what is there, and what arrives within `linger`, up to `batch` deliveries."""
-        gathered = [await self._arrived.get()]
+        """Gather what is there, and if no replay waits what arrives within `linger`, up to `batch` deliveries; of replays one message."""
+        source = await self._next()
+        gathered = [source.get_nowait()]
         opened = [_opened(gathered[0])]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.linger):
-                while sum(map(len, opened)) < self._settings.batch:
-                    gathered.append(await self._arrived.get())
-                    opened.append(_opened(gathered[-1]))
+        if source is self._live:
+            with suppress(TimeoutError):
+                # While replays have their turn, more gathers than while nothing is done.
+                async with asyncio.timeout(self._settings.linger if self._replays.empty() else 0):
+                    while sum(map(len, opened)) < self._settings.batch:
+                        gathered.append(await source.get())
+                        opened.append(_opened(gathered[-1]))
+        self._turns.took(source, emptied=source.empty())
         return Batch(
             fresh=[*itertools.chain.from_iterable(one.fresh for one in opened)],
             suspects=[*itertools.chain.from_iterable(one.suspects for one in opened)],
             dead=[*itertools.chain.from_iterable(one.dead for one in opened)],
             held=[*itertools.chain.from_iterable(one.held for one in opened)],
+            heartbeats=[*itertools.chain.from_iterable(one.heartbeats for one in opened)],
+            replays=source is self._replays,
             ticket=[one.message for one in gathered],
         )
+
+    async def _next(self) -> asyncio.Queue[_Handed]:
+        """Wait until something is there, and say where."""
+        while True:
+            for source in self._turns.order():
+                if not source.empty():
+                    return source
+            self._grown.clear()
+            await self._grown.wait()
 
     async def settle(self, batch: Batch) -> None:
         """Acknowledge; on a channel that is gone the broker hands the message out again, and its ids tell."""
@@ -90,7 +118,7 @@ class Consumer:
                 with heartbeats_missed():
                     await message.ack()
             except BROKER_FAULTS as fault:
-                log.warning(Log.ACK_LOST, error=type(fault).__name__)
+                log.warning(Log.ACK_LOST, error=type(fault).__name__, deliveries=ids(batch.deliveries))
                 return
 
     async def pause(self) -> None:
@@ -106,23 +134,24 @@ class Consumer:
         connection = None
         try:
             with heartbeats_missed():
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(_ANSWER):
                     connection = await aio_pika.connect(self._url, timeout=10)
                     await declare(connection)
                     self._lost.clear()
-                    channel = await connection.channel()
-                    await channel.set_qos(prefetch_count=self._settings.prefetch)
-                    await self._consume(channel)
+                    await self._consume(await connection.channel())
+                if self._doubted:
+                    await self._see(connection)
                 self.away = None
                 log.info(Log.BROKER_UP)
-                await self._lost.wait()
+                await self._lost_or_unseen(connection)
             self._gone("paused" if not self._open.is_set() else "the connection or the consumer was lost")
         except BROKER_FAULTS as fault:
-            self._gone(type(fault).__name__)
+            self._gone(str(fault) if isinstance(fault, NobodyConsumes) else told(fault))
             raise
         finally:
-            while not self._arrived.empty():
-                self._arrived.get_nowait()  # the broker takes these back with the channel
+            for source in (self._live, self._replays):
+                while not source.empty():
+                    source.get_nowait()  # the broker takes these back with the channel
             if connection is not None:
                 with suppress(*BROKER_FAULTS), heartbeats_missed():
                     async with asyncio.timeout(5):
@@ -133,20 +162,53 @@ class Consumer:
         underlay = await channel.get_underlay_channel()
         # The broker cancels a consumer whose queue is deleted or loses its leader, and keeps the channel open.
         underlay.on_consumer_cancel_callbacks.add(lambda *_: self._lost.set())
-        for name in (topology.DELIVERIES, topology.DEAD):
+        for name in _CONSUMED:
+            # For each consumer by itself: it holds for those that come after.
+            await channel.set_qos(prefetch_count=self._settings.replay_prefetch if name == topology.REPLAYS else self._settings.prefetch)
             queue = await channel.get_queue(name, ensure=False)
-            await queue.consume(self._hand_over(dead_lettered=name == topology.DEAD))
+            await queue.consume(self._hand_over(name))
 
-    def _hand_over(self, *, dead_lettered: bool) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+    def _hand_over(self, queue: str) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+        into = self._replays if queue == topology.REPLAYS else self._live
+
         async def hand_over(message: AbstractIncomingMessage) -> None:
-            self._arrived.put_nowait(_Handed(message, dead_lettered))
+            into.put_nowait(_Handed(message, dead_lettered=queue == topology.DEAD))
+            self._grown.set()
 
         return hand_over
+
+    async def _lost_or_unseen(self, connection: AbstractConnection) -> None:
+        """Wait for the connection's end; raises NobodyConsumes where it stands and is of no use."""
+        while not self._lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._watch):
+                    await self._lost.wait()
+            if not self._lost.is_set():
+                await self._see(connection)
+
+    async def _see(self, connection: AbstractConnection) -> None:
+        """Look twice whether the broker sees a consumer of each queue: busy electing a leader, it may say none where there is one."""
+        if await _unseen(connection):
+            await asyncio.sleep(_SECOND_LOOK)
+            unseen = await _unseen(connection)
+            self._doubted = bool(unseen)
+            if unseen:
+                raise NobodyConsumes(f"the broker sees no consumer of {' and '.join(unseen)}")
+        self._doubted = False
 
     def _gone(self, reason: str) -> None:
         if self.away != reason:
             log.warning(Log.BROKER_AWAY, reason=reason)
         self.away = reason
+
+
+async def _unseen(connection: AbstractConnection) -> list[str]:
+    """The queues of which the broker sees no consumer, ours or another worker's."""
+    async with asyncio.timeout(_ANSWER):
+        channel = await connection.channel()
+        queues = [await channel.declare_queue(name, passive=True) for name in _CONSUMED]
+        await channel.close()
+    return [queue.name for queue in queues if not queue.declaration_result.consumer_count]
 
 
 async def declare(connection: AbstractConnection) -> None:
@@ -176,42 +238,9 @@ async def declare_at(url: str) -> None:
         await connection.close()
 
 
-async def readmitted() -> list[tuple[int, Batch]]:
-    """Envelopes that an older version held and this one can open, each with its row's id."""
-    opened = [(held.id, _opened_message(bytes(held.message), suspect=False)) for held in await HeldEnvelope.all().order_by("id")]
-    return [(row, batch) for row, batch in opened if not batch.held]
-
-
 def _opened(handed: _Handed) -> Batch:
     message = handed.message
-    batch = _opened_message(message.body, suspect=bool(message.redelivered))
+    batch = envelopes.opened(message.body, suspect=bool(message.redelivered), trace=well_formed(message.headers.get(HEADER)))
     if not handed.dead_lettered:
         return batch
     return Batch(dead=[(one, Reason.DEAD_LETTERED, None) for one in (*batch.fresh, *batch.suspects)] + list(batch.dead), held=batch.held)
-
-
-def _opened_message(message: bytes, *, suspect: bool) -> Batch:
-    try:
-        deliveries = unseal(message)
-    except UnknownEnvelope as error:
-        log.error(Log.ENVELOPE_HELD, version=error.version, kind=error.kind)
-        return Batch(held=[Held(error.version, error.kind, message)])
-    except UnreadableEnvelope as error:
-        log.error(Log.ENVELOPE_UNREADABLE)
-        return Batch(dead=[(wrapped(message), Reason.UNREADABLE_ENVELOPE, str(error))])
-    return Batch(suspects=deliveries) if suspect else Batch(fresh=deliveries)
-
-
-def wrapped(message: bytes) -> Delivery:
-    """What cannot be read as a delivery, so that the log keeps it verbatim; the same bytes have the same id, older than any other."""
-    return Delivery(
-        id=UUID(f"{fingerprint(None, message)[:24]:0>32}"),
-        source=UNREADABLE,
-        account=UNREADABLE,
-        vendor=UNREADABLE,
-        event=None,
-        received_at=now_utc(),
-        headers={},
-        body=message,
-        fingerprint=fingerprint(None, message),
-    )

@@ -23,6 +23,8 @@ from tortoise.backends.sqlite.client import SqliteTransactionWrapper as SqliteTr
 from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError
 
+from workers.tls import NotSecured, distrust, secured
+
 Dialect = Literal["postgres", "sqlite"]
 Connection = BaseDBAsyncClient
 Done = TypeVar("Done")
@@ -34,9 +36,13 @@ MODELS = (
     "workers.refreshes",
     "workers.schedules",
     "workers.freshness",
+    "workers.receivers",
     "workers.subscribers",
     "workers.followups.tables",
     "workers.outbox",
+    "workers.erasures",
+    "workers.replays",
+    "workers.audit",
     "workers.migrations",
 )
 
@@ -85,7 +91,7 @@ class DatabaseAway(Exception):
 
 
 class DatabaseRefused(Exception):
-    """The database is there and will not have us: a wrong user, password or name."""
+    """The database is there and will not have us, or its certificate is not believed: a wrong user, password, name or authority."""
 
 
 class Database:
@@ -125,6 +131,10 @@ async def open_database(url: str) -> Database:
     """Connect to `postgres://…` or `sqlite://path`; raises DatabaseAway or DatabaseRefused."""
     dialect: Dialect = "sqlite" if urlsplit(url).scheme == "sqlite" else "postgres"
     entry: dict[str, Any] = expand_db_url(url.replace("postgres://", "asyncpg://", 1))
+    try:
+        entry["credentials"] = secured(entry["credentials"])
+    except NotSecured as error:
+        raise DatabaseRefused(f"the database's URL: {error}: correct `database`") from None
     entry["credentials"] |= _SQLITE_PRAGMAS if dialect == "sqlite" else _POSTGRES_CREDENTIALS
     # The connection's name is the dialect: Tortoise caches SQL by it.
     await Tortoise.init(
@@ -143,6 +153,10 @@ async def open_database(url: str) -> Database:
             await database.ping()
     except BaseException as error:
         await close_database()
+        if doubts := [*filter(None, map(distrust, _chain(error)))]:
+            raise DatabaseRefused(
+                f"the database's certificate is not trusted ({doubts[0]}): name its authority's with ?sslrootcert=FILE in `database`"
+            ) from None
         refusals = [one for one in _chain(error) if isinstance(one, _REFUSALS) and not _is_transient(one)]
         if refusals:
             raise DatabaseRefused(f"the database refuses the connection ({type(refusals[0]).__name__}): correct `database`") from None

@@ -4,25 +4,34 @@ Where batches come from is an Inlet: RabbitMQ (`workers/consumer.py`) or, embedd
 """
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import stamina
 import structlog
 
 from schemas.delivery import Delivery, now_utc
+from schemas.heartbeat import Heartbeat
 from schemas.logs import Log
 from schemas.states import Reason
 from workers.database import Database, DatabaseAway
 from workers.log import hold
-from workers.pipeline import Pipeline, Tally
+from workers.pipeline import Pipeline, Tally, ids
+from workers.receivers import note
 
 log = structlog.get_logger()
 
 #: Seconds that the database may be away before the inlet is told to stop handing out.
 PATIENCE = 5.0
+#: Replays that are handed out at once: a live delivery that comes meanwhile waits for so many at most.
+REPLAYS_AT_ONCE = 50
+#: Live batches of a backlog before replays have a turn all the same.
+_PRECEDENCE = 8
+
+Source = TypeVar("Source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +53,39 @@ class Batch:
     #: What the broker, or the envelope's reader, gave up on, and why.
     dead: Sequence[tuple[Delivery, Reason, str | None]] = ()
     held: Sequence[Held] = ()
+    #: Receivers' signs of life, which are no deliveries and do not count.
+    heartbeats: Sequence[Heartbeat] = ()
+    #: Whether it comes from the lane of the replays; none mixes the two.
+    replays: bool = False
     ticket: object = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.suspects) + len(self.dead) + len(self.held)
+
+    @property
+    def deliveries(self) -> Iterable[Delivery]:
+        """All that it holds, but for what cannot be opened."""
+        return itertools.chain(self.fresh, self.suspects, (delivery for delivery, *_ in self.dead))
+
+
+class Turns(Generic[Source]):
+    """Whose turn it is: live deliveries go first, replays after each batch that was all that waited; behind a backlog, one turn in nine."""
+
+    def __init__(self, live: Source, replays: Source) -> None:
+        self._live, self._replays = live, replays
+        self._in_a_row = 0
+
+    def order(self) -> tuple[Source, Source]:
+        """Where to look for the next batch, and where else if nothing is there."""
+        return (self._live, self._replays) if self._in_a_row < _PRECEDENCE else (self._replays, self._live)
+
+    def took(self, source: Source, *, emptied: bool) -> None:
+        """The next batch is from there; `emptied`: it is all that waited."""
+        if source is self._replays:
+            self._in_a_row = 0
+        else:
+            # What comes while replays have their turn gathers to the next batch: a live delivery waits for one turn of theirs at most.
+            self._in_a_row = _PRECEDENCE if emptied else self._in_a_row + 1
 
 
 class Inlet(Protocol):
@@ -69,11 +107,24 @@ class Inlet(Protocol):
         """Hand out again."""
 
 
-class Lane:
-    """One batch at a time from an inlet through the pipeline."""
+def nobody(_deliveries: int, _seconds: float) -> None:
+    """Is told of a batch, and does nothing."""
 
-    def __init__(self, inlet: Inlet, pipeline: Pipeline, database: Database, patience: float = PATIENCE) -> None:
-        self._inlet, self._pipeline, self._database, self._patience = inlet, pipeline, database, patience
+
+class Lane:
+    """One batch at a time from an inlet through the pipeline; `told` hears how large each was, and how long it took."""
+
+    def __init__(
+        self,
+        inlet: Inlet,
+        pipeline: Pipeline,
+        database: Database,
+        patience: float = PATIENCE,
+        told: Callable[[int, float], None] = nobody,
+    ) -> None:
+        self._inlet, self._pipeline, self._database, self._patience, self._told = inlet, pipeline, database, patience, told
+        #: What is under way.
+        self.batch = Batch()
         self._idle = asyncio.Event()
         self._idle.set()
         #: Why the database cannot be used; None while it can.
@@ -94,12 +145,17 @@ class Lane:
                 await self._idle.wait()
 
     async def _work(self, batch: Batch) -> None:
+        self.batch, began = batch, asyncio.get_running_loop().time()
         try:
             tally = await self._applied(batch)
             await self._inlet.settle(batch)
             self.tally += tally
-            log.info(Log.BATCH_APPLIED, **tally)
+            seconds = asyncio.get_running_loop().time() - began
+            if batch:
+                self._told(len(batch), seconds)
+                log.info(Log.BATCH_APPLIED, **tally, seconds=round(seconds, 3), deliveries=ids(batch.deliveries))
         finally:
+            self.batch = Batch()
             self._idle.set()
 
     async def _applied(self, batch: Batch) -> Tally:
@@ -110,7 +166,7 @@ class Lane:
                 try:
                     tally = await self._once(batch)
                 except DatabaseAway as away:
-                    self._hold_up(away, len(batch))
+                    self._hold_up(away, batch)
                     if not paused and asyncio.get_running_loop().time() - began > self._patience:
                         await self._inlet.pause()
                         paused = True
@@ -123,6 +179,8 @@ class Lane:
         return tally
 
     async def _once(self, batch: Batch) -> Tally:
+        if batch.heartbeats:
+            await note(self._database, batch.heartbeats, now_utc())
         for one in batch.held:
             await hold(self._database, one.version, one.kind, one.message)
         tally = await self._pipeline.together(batch.fresh)
@@ -131,8 +189,8 @@ class Lane:
             tally += await self._pipeline.bury([delivery], reason, detail)
         return tally
 
-    def _hold_up(self, away: DatabaseAway, size: int) -> None:
+    def _hold_up(self, away: DatabaseAway, batch: Batch) -> None:
         reason = str(away)
         if self.held_up != reason:
-            log.error(Log.DATABASE_AWAY, error=reason, held=size, since=now_utc().isoformat(timespec="seconds"))
+            log.error(Log.DATABASE_AWAY, error=reason, held=len(batch), deliveries=ids(batch.deliveries))
         self.held_up = reason

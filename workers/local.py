@@ -8,10 +8,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 Readiness = Callable[[], Awaitable[tuple[bool, dict[str, object]]]]
+#: The metrics in the format that an Accept header asks for, and their content type.
+Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 
-def local(readiness: Readiness) -> Starlette:
-    """`GET /livez` and `GET /readyz`, with details."""
+def local(readiness: Readiness, exposition: Exposition) -> Starlette:
+    """`GET /livez`, `GET /readyz` with details, and `GET /metrics`."""
 
     async def livez(_: Request) -> Response:
         return JSONResponse({"live": True})
@@ -20,4 +22,8 @@ def local(readiness: Readiness) -> Starlette:
         ready, details = await readiness()
         return JSONResponse({"ready": ready} | details, 200 if ready else 503)
 
-    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz)])
+    async def metrics(request: Request) -> Response:
+        content, kind = await exposition(request.headers.get("accept", ""))
+        return Response(content, media_type=kind)
+
+    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)])

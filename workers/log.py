@@ -4,7 +4,7 @@ Also the envelopes that nobody could open yet: of a version from the future, the
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from schemas.delivery import Delivery, now_utc
 from schemas.states import DeliveryState, Reason
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
+from workers.statements import run
 
 
 class LoggedDelivery(Model):
@@ -30,7 +31,9 @@ class LoggedDelivery(Model):
     event = fields.TextField(null=True)
     received_at = fields.DatetimeField()
     headers = fields.JSONField[dict[str, str]](decoder=json.loads)
-    body = fields.BinaryField()
+    #: None: dropped by retention (`workers/retention.py`), with the headers, or the reason is `erased`; or it is a replay, and they are its
+    #: original's.
+    body = fields.BinaryField(null=True)
     fingerprint = fields.BinaryField()
     #: The week of its arrival, counted from 1970: keeps what arrives together close together in the index.
     week = fields.IntField()
@@ -77,6 +80,8 @@ class Entry:
     subject: str | None = None
     attempts: int = 1
     repeat_of: UUID | None = None
+    #: It is about somebody of whom nothing is kept: nor are headers, body and what could be compared with them.
+    erased: bool = False
 
 
 _COLUMNS: Mapping[str, str] = {
@@ -100,6 +105,9 @@ _COLUMNS: Mapping[str, str] = {
     "state_at": "timestamptz",
 }
 
+#: The fingerprint of what was erased: a real one would tell whoever guesses the body that they guessed right.
+NOTHING = b""
+
 _WEEK = 7 * 24 * 60 * 60
 
 _GREATEST_INT = 2**31 - 1
@@ -108,13 +116,17 @@ _GREATEST_INT = 2**31 - 1
 _CUT_SHORT = f"(state = '{DeliveryState.RECEIVED}' OR reason = '{Reason.WORKER_KILLED}')"
 
 #: What was applied or settled stays so, whatever arrives again under the same id.
-_FINAL = f"('{DeliveryState.APPLIED}', '{DeliveryState.SETTLED}')"
+_FINAL = (DeliveryState.APPLIED.value, DeliveryState.SETTLED.value)
 
 _RECORD = Upsert(
     "deliveries",
     _COLUMNS,
     key=("id",),
-    update=("event", "state", "reason", "detail", "subject", "attempts", "repeat_of", "state_at"),
+    update={
+        **{name: f"new.{name}" for name in ("event", "state", "reason", "detail", "subject", "attempts", "repeat_of", "state_at")},
+        # An attempt that was cut short has kept what may not be kept any more.
+        **{name: f"CASE WHEN new.body IS NULL THEN new.{name} ELSE old.{name} END" for name in ("headers", "body", "fingerprint")},
+    },
     when=f"old.state NOT IN {_FINAL}",
 )
 
@@ -128,8 +140,9 @@ async def record(connection: Connection, dialect: Dialect, entries: Iterable[Ent
 async def already_applied(connection: Connection, dialect: Dialect, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these deliveries were applied before: the ids of messages that came twice."""
     where, values = _among(dialect, "id", "uuid", ids)
-    rows = await connection.execute_query_dict(f"SELECT id FROM deliveries WHERE {where} AND state IN {_FINAL}", values)
-    return {_uuid(row["id"]) for row in rows}
+    # Not asked for by state: where the statistics know of none, the index over states would be read from end to end for it.
+    rows = await connection.execute_query_dict(f"SELECT id, state FROM deliveries WHERE {where}", values)
+    return {_uuid(row["id"]) for row in rows if row["state"] in _FINAL}
 
 
 async def first_with_same_content(connection: Connection, dialect: Dialect, deliveries: Sequence[Delivery]) -> dict[tuple[str, str], UUID]:
@@ -160,6 +173,30 @@ async def first_with_same_content(connection: Connection, dialect: Dialect, deli
         )
     rows = await connection.execute_query_dict(query, values)
     return {(row["account"], bytes(row["fingerprint"]).hex()): _uuid(row["id"]) for row in rows}
+
+
+#: What is dead is in doubt again while the broker has it tried once more.
+_OPEN = f"('{DeliveryState.DEAD}', '{DeliveryState.RECEIVED}')"
+_SETTLE = f"""
+    WITH named AS (SELECT id, state FROM deliveries WHERE id = any($1) ORDER BY id FOR UPDATE)
+    UPDATE deliveries SET state = '{DeliveryState.SETTLED}', state_at = $2 WHERE id IN (SELECT id FROM named WHERE state IN {_OPEN})"""
+
+
+async def settle(connection: Connection, dialect: Dialect, originals: Collection[UUID]) -> None:
+    """Replays of these were applied, or there was nothing to do: those that were dead, or in doubt, are settled and keep their reasons."""
+    if originals:
+        await run(connection, dialect, _SETTLE, sorted(originals), now_utc())
+
+
+_DROP = f"""
+    WITH given_up AS (SELECT id FROM deliveries WHERE id = any($1) AND state = '{DeliveryState.DEAD}' ORDER BY id FOR UPDATE)
+    UPDATE deliveries SET state = '{DeliveryState.SETTLED}', state_at = $2, detail = coalesce(detail || '; ', '') || $3
+    WHERE id IN (SELECT id FROM given_up) RETURNING id"""
+
+
+async def drop(connection: Connection, dialect: Dialect, ids: Collection[UUID], why: str) -> set[UUID]:
+    """A person settles dead deliveries without a replay, and says why; gives those that still were dead."""
+    return {_uuid(row["id"]) for row in await run(connection, dialect, _DROP, sorted(ids), now_utc(), storable(f"dropped: {why}"))}
 
 
 async def disown(connection: Connection, dialect: Dialect, account: str, subject: str, since: datetime, until: datetime) -> None:
@@ -199,6 +236,8 @@ async def hold(database: Database, version: int, kind: str, message: bytes) -> N
 
 def _row(entry: Entry, now: datetime) -> dict[str, Any]:
     delivery = entry.delivery
+    # What a replay says, its original keeps: a log that was replayed is no log twice as large.
+    kept = not entry.erased and delivery.replay_of is None
     return {
         "id": delivery.id,
         "source": storable(delivery.source),
@@ -206,9 +245,9 @@ def _row(entry: Entry, now: datetime) -> dict[str, Any]:
         "vendor": storable(delivery.vendor),
         "event": storable(entry.event) if entry.event is not None else None,
         "received_at": storable_time(delivery.received_at),
-        "headers": {storable(name): storable(value) for name, value in delivery.headers.items()},
-        "body": delivery.body,
-        "fingerprint": bytes.fromhex(delivery.fingerprint),
+        "headers": {storable(name): storable(value) for name, value in delivery.headers.items()} if kept else {},
+        "body": delivery.body if kept else None,
+        "fingerprint": NOTHING if entry.erased else bytes.fromhex(delivery.fingerprint),
         "week": _week(delivery.received_at),
         "state": entry.state.value,
         "reason": entry.reason.value if entry.reason else None,

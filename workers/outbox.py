@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from schemas.delivery import now_utc
 from schemas.events import Event, EventType, cloud_event
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
-from workers.statements import as_time, run
+from workers.statements import as_time, as_uuid, run
 
 
 class OutboxEvent(Model):
@@ -156,6 +156,22 @@ async def settle(database: Database, told: Sequence[Waiting], untold: Sequence[W
             await run(connection, database.dialect, _TOLD, [one.row for one in told])
         if untold:
             await run(connection, database.dialect, _RELEASE, [one.row for one in untold], now)
+
+
+#: An event that was tried so often and is still here waits for more than a broker that was away for a moment.
+OFTEN = 5
+_AFRESH = "UPDATE outbox SET attempts = 0 WHERE event = any($1) AND attempts >= $2 RETURNING event"
+_DROP = "DELETE FROM outbox WHERE event = any($1) AND attempts >= $2 RETURNING event"
+
+
+async def afresh(connection: Connection, dialect: Dialect, events: Collection[UUID]) -> set[UUID]:
+    """Try events that could not be told as if for the first time; gives those that still could not. They are due all the while."""
+    return {as_uuid(row["event"]) for row in await run(connection, dialect, _AFRESH, sorted(events), OFTEN)}
+
+
+async def drop(connection: Connection, dialect: Dialect, events: Collection[UUID]) -> set[UUID]:
+    """Tell nobody of events that could not be told: a gap in the sequence of each one's subject. Gives those that still could not."""
+    return {as_uuid(row["event"]) for row in await run(connection, dialect, _DROP, sorted(events), OFTEN)}
 
 
 def _waiting(row: Mapping[str, Any]) -> Waiting:

@@ -1,24 +1,33 @@
 """A batch of deliveries into one transaction: the log and the mirror change together, or not at all.
 
+A replay is a delivery with an id of its own that names its original: applied or ignored, it settles an original that was dead. A delivery
+that is to have no effects is logged and mirrored, and nothing follows from it (`workers.mirror.apply.Mirror.apply`, `quietly`).
+
 What fails together is tried alone; what fails alone, or kills the process, is counted in the log before each attempt and
 given up after five. What is the database's fault is never counted: it is raised, for the lane to hold and try again.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from schemas.delivery import Delivery
+from schemas.delivery import Delivery, now_utc
 from schemas.logs import Log
-from schemas.states import DeliveryState, Reason
-from workers.database import Database, DatabaseAway
+from schemas.states import DeliveryState, Reason, ReplayOutcome
+from schemas.traces import OFF, SpanName, Tracer
+from workers.database import Connection, Database, DatabaseAway
 from workers.freshness import heard
 from workers.handlers import Applied, Dead, Ignored, Outcome, handle
-from workers.log import Entry, already_applied, begin_attempt, first_with_same_content, record
+from workers.log import Entry, already_applied, begin_attempt, first_with_same_content, record, settle
 from workers.mirror.apply import Mirror
+from workers.mirror.evidence import Effect, aim
+from workers.replays import note
 
 log = structlog.get_logger()
 
@@ -32,6 +41,13 @@ _STATES: dict[type[Applied | Ignored | Dead], DeliveryState] = {
 }
 
 Tally = Counter[str]
+#: Is told of every transaction once it is committed: the deliveries that were to be worked off, and the log's entries, which are fewer
+#: where some were applied before.
+Told = Callable[[Sequence[Delivery], Sequence[Entry]], None]
+
+
+def nobody(_deliveries: Sequence[Delivery], _entries: Sequence[Entry]) -> None:
+    """Is told of a transaction, and does nothing."""
 
 
 class Failed(Exception):
@@ -41,8 +57,15 @@ class Failed(Exception):
 class Pipeline:
     """Parses, decides, writes; knows no broker and no queue."""
 
-    def __init__(self, database: Database, decide: Callable[[Delivery], Outcome] = handle, mirror: Mirror = Mirror()) -> None:  # noqa: B008 - frozen
-        self._database, self._decide, self._mirror = database, decide, mirror
+    def __init__(
+        self,
+        database: Database,
+        decide: Callable[[Delivery], Outcome] = handle,
+        mirror: Mirror = Mirror(),  # noqa: B008 - frozen
+        told: Told = nobody,
+        tracer: Tracer = OFF,
+    ) -> None:
+        self._database, self._decide, self._mirror, self._told, self._tracer = database, decide, mirror, told, tracer
         #: Attempts that the database cut short, to be made again under their number.
         self._unfinished: dict[UUID, int] = {}
 
@@ -53,7 +76,7 @@ class Pipeline:
         try:
             return await self._commit(deliveries, self._decide)
         except Failed as failed:
-            log.warning(Log.BATCH_SPLIT, deliveries=len(deliveries), error=str(failed))
+            log.warning(Log.BATCH_SPLIT, deliveries=ids(deliveries), error=str(failed))
         return await self.one_by_one(deliveries)
 
     async def one_by_one(self, deliveries: Sequence[Delivery]) -> Tally:
@@ -103,19 +126,65 @@ class Pipeline:
             raise Failed(type(error).__name__) from error
 
     async def _written(self, decided: Sequence[tuple[Delivery, Outcome]], attempts: int) -> Tally:
-        database = self._database
+        database, began = self._database, now_utc()
         async with database.transaction() as connection:
             applied = await already_applied(connection, database.dialect, [delivery.id for delivery, _ in decided])
             fresh = {delivery.id: (delivery, outcome) for delivery, outcome in decided if delivery.id not in applied}
+            erased = await self._erased(connection, list(fresh.values()))
+            fresh |= {id_: (fresh[id_][0], left) for id_, left in erased.items()}
             repeats = await first_with_same_content(connection, database.dialect, [delivery for delivery, _ in fresh.values()])
-            entries = [_entry(delivery, outcome, attempts, repeats) for delivery, outcome in fresh.values()]
+            logged = [_entry(delivery, outcome, attempts, repeats) for delivery, outcome in fresh.values()]
+            entries = [replace(one, erased=True, reason=Reason.ERASED) if one.delivery.id in erased else one for one in logged]
             await record(connection, database.dialect, entries)
-            effects = [effect for _, outcome in fresh.values() if not isinstance(outcome, Ignored) for effect in outcome.effects]
-            await self._mirror.apply(connection, database.dialect, effects)
-            # Last, for until the end nobody else can note the same source.
-            await heard(connection, database.dialect, [delivery for delivery, _ in fresh.values()])
+            # Of the log first whatever of it is written, then of the mirror: in one order wherever two writers may meet.
+            await settle(connection, database.dialect, _redeemed(entries))
+            outcomes = await self._mirrored(connection, fresh.values())
+            await note(connection, database.dialect, outcomes)
+            # Last, for until the end nobody else can note the same source; what is handed out again proves nothing of today.
+            await heard(connection, database.dialect, [one for one, _ in fresh.values() if one.replay_of is None and one.effects])
         _tell_of_the_dead(entries)
+        self._told([delivery for delivery, _ in decided], entries)
+        self._follow(entries, began)
         return Tally(entry.state.value for entry in entries) + Tally(suppressed=len(decided) - len(entries))
+
+    def _follow(self, entries: Sequence[Entry], began: datetime) -> None:
+        """Each delivery's trace goes on by itself, though a batch was applied together."""
+        for entry in entries:
+            one = entry.delivery
+            if one.trace is not None:
+                about = {"muster.delivery": str(one.id), "muster.source": one.source, "muster.account": one.account}
+                became = {"muster.state": entry.state.value, "messaging.batch.message_count": len(entries)}
+                self._tracer.followed(SpanName.APPLY, one.trace, began, {**about, **became})
+
+    async def _erased(self, connection: Connection, decided: Sequence[tuple[Delivery, Outcome]]) -> dict[UUID, Outcome]:
+        """Those that are about somebody of whom nothing is kept, and what is left of each."""
+        marks = self._mirror.marks
+        return {} if marks is None else await marks.reduced(connection, self._database.dialect, decided)
+
+    async def _mirrored(self, connection: Connection, decided: Collection[tuple[Delivery, Outcome]]) -> dict[UUID, ReplayOutcome]:
+        """Write into the mirror what was decided; gives what became of the replays in it."""
+        dialect, replays = self._database.dialect, {one.id: outcome for one, outcome in decided if one.replay_of is not None}
+        loud, quiet = ([effect for one, outcome in decided if one.effects is how for effect in _effects(outcome)] for how in (True, False))
+        changed = await self._mirror.apply(connection, dialect, loud, noting=bool(replays))
+        if quiet:
+            changed |= await self._mirror.apply(connection, dialect, quiet, quietly=True, noting=bool(replays))
+        return {id_: _became(outcome, changed) for id_, outcome in replays.items()}
+
+
+def _effects(outcome: Outcome) -> tuple[Effect, ...]:
+    return () if isinstance(outcome, Ignored) else outcome.effects
+
+
+def _became(outcome: Outcome, changed: Collection[tuple[Any, ...]]) -> ReplayOutcome:
+    """What became of a replay: `applied` if what it is about was changed, be it by another in its batch that is about the same."""
+    if isinstance(outcome, Dead):
+        return ReplayOutcome.DEAD
+    return ReplayOutcome.APPLIED if any(aim(effect) in changed for effect in _effects(outcome)) else ReplayOutcome.UNCHANGED
+
+
+def _redeemed(entries: Iterable[Entry]) -> set[UUID]:
+    """The deliveries whose replays came to a good end."""
+    return {one.delivery.replay_of for one in entries if one.delivery.replay_of is not None and one.state is not DeliveryState.DEAD}
 
 
 def _entry(delivery: Delivery, outcome: Outcome, attempts: int, repeats: dict[tuple[str, str], UUID]) -> Entry:
@@ -130,6 +199,11 @@ def _entry(delivery: Delivery, outcome: Outcome, attempts: int, repeats: dict[tu
         attempts=attempts,
         repeat_of=None if first == delivery.id else first,
     )
+
+
+def ids(deliveries: Iterable[Delivery]) -> list[str]:
+    """What a line of the log says of deliveries."""
+    return [str(one.id) for one in deliveries]
 
 
 def _tell_of_the_dead(entries: Sequence[Entry]) -> None:

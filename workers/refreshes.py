@@ -6,6 +6,7 @@ A touch says that something at a vendor has changed; what that something is now,
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from tortoise import fields
 from tortoise.models import Model
 
 from schemas.states import RefreshKind
+from schemas.traces import Span, SpanName, Tracer
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
 from workers.mirror.evidence import Touch
@@ -41,6 +43,8 @@ class Refresh(Model):
     error = fields.TextField(null=True)
     #: The delivery that touched it last, to be told when the vendor knows no such thing.
     delivery = fields.UUIDField(null=True)
+    #: How the trace of what touched it last goes on.
+    trace = fields.TextField(null=True)
 
     class Meta:
         table = "refreshes"
@@ -59,6 +63,7 @@ _COLUMNS: Mapping[str, str] = {
     "attempts": "integer",
     "error": "text",
     "delivery": "uuid",
+    "trace": "text",
 }
 
 #: What is dirty already keeps its place, and what is being fetched is fetched again, for its mark is newer then.
@@ -67,21 +72,23 @@ _MARK = Upsert(
     "refreshes",
     _COLUMNS,
     key=("account", "kind", "subject", "scope"),
-    update=("marked_at", "delivery"),
+    update=("marked_at", "delivery", "trace"),
     when="new.marked_at > old.marked_at",
     unless=f"given.kind = '{RefreshKind.ACTION_SUBSCRIPTION}' AND EXISTS (SELECT 1 FROM action_subscriptions AS s"
     " WHERE s.account = given.account AND s.action_subscription_id = given.subject AND s.fetch_covers > given.marked_at)",
 )
 
 
-async def mark(connection: Connection, dialect: Dialect, touches: Iterable[Touch], clock_skew: timedelta = timedelta()) -> None:
-    """Note what was touched, to be fetched as soon as a fetch can decide over the touch."""
+async def mark(
+    connection: Connection, dialect: Dialect, touches: Iterable[Touch], clock_skew: timedelta = timedelta(), *, noting: bool = False
+) -> list[tuple[Any, ...]]:
+    """Note what was touched, to be fetched as soon as a fetch can decide over the touch; where `noting`, gives the keys that were news."""
     last: dict[tuple[str, ...], Touch] = {}
     for touch in touches:
         held = last.get(touch.key)
         if held is None or touch.at > held.at:
             last[touch.key] = touch
-    await _MARK.execute(connection, dialect, [_row(last[key], clock_skew) for key in sorted(last)])
+    return await _MARK.execute(connection, dialect, [_row(last[key], clock_skew) for key in sorted(last)], noting=noting)
 
 
 def decidable(touched: datetime, clock_skew: timedelta) -> datetime:
@@ -101,6 +108,7 @@ def _row(touch: Touch, clock_skew: timedelta) -> dict[str, Any]:
         "attempts": 0,
         "error": None,
         "delivery": touch.delivery,
+        "trace": touch.trace,
     }
 
 
@@ -121,6 +129,12 @@ class Claim:
     marked_at: datetime
     attempts: int
     delivery: UUID | None
+    trace: str | None = None
+
+    def traced(self, tracer: Tracer) -> AbstractContextManager[Span]:
+        """Its fetch, in the trace of what touched it."""
+        about = {"muster.account": self.account, "muster.kind": self.kind.value, "muster.refresh": self.id}
+        return tracer.follow(SpanName.FETCH, [self.trace] if self.trace else (), about)
 
 
 #: Rows that two writers may meet at are locked in the order in which `mark` writes them.
@@ -131,7 +145,7 @@ _CLAIM = """
         SELECT id FROM refreshes WHERE account = $1 AND kind = any($2) AND due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
     )
     UPDATE refreshes SET due_at = $5 WHERE id IN (SELECT id FROM due)
-    RETURNING id, account, kind, subject, scope, since, marked_at, attempts, delivery"""
+    RETURNING id, account, kind, subject, scope, since, marked_at, attempts, delivery, trace"""
 
 
 async def claim(database: Database, account: str, kinds: Sequence[RefreshKind], now: datetime, lease: timedelta, limit: int) -> list[Claim]:
@@ -208,4 +222,5 @@ def _claim(row: Mapping[str, Any]) -> Claim:
         marked_at=as_time(row["marked_at"]),
         attempts=row["attempts"],
         delivery=UUID(str(delivery)) if delivery else None,
+        trace=row["trace"],
     )

@@ -1,7 +1,7 @@
 """Runs what is due, each in a task of its own, so that one vendor that is down holds up no other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,8 +24,12 @@ LEASE, REST = timedelta(seconds=60), 5.0
 _SHOWN = 500
 
 
+#: What is to be done again and again, whatever it gives.
+Chore = tuple[Turn, Callable[[], Awaitable[object]]]
+
+
 class Scheduler:
-    """Every poll of every configured account, one worker at a time."""
+    """Every poll of every configured account, and muster's own chores, one worker at a time."""
 
     def __init__(
         self,
@@ -35,11 +39,12 @@ class Scheduler:
         now: Callable[[], datetime],
         *,
         polls: Mapping[tuple[str, str], Poll] = POLLS,
+        chores: Sequence[Chore] = (),
         lease: timedelta = LEASE,
         rest: float = REST,
     ) -> None:
         self._database, self._mirror, self._accounts, self._now = database, mirror, accounts, now
-        self._polls, self._lease, self._rest = polls, lease, rest
+        self._polls, self._chores, self._lease, self._rest = polls, chores, lease, rest
 
     async def run(self) -> None:
         """Run what is due whenever it is, until cancelled."""
@@ -48,13 +53,16 @@ class Scheduler:
                 group.create_task(self._keep(turn, poll))
             await asyncio.Event().wait()
 
-    def _turns(self) -> Iterator[tuple[Turn, Callable[[], Awaitable[None]]]]:
+    def _turns(self) -> Iterator[Chore]:
+        yield from self._chores
         for account in self._accounts:
             for turn in turns(account.name, account.settings):
                 poll = self._polls[account.settings.vendor, turn.name]
                 yield turn, partial(poll, self._database, self._mirror, account, self._now)
 
-    async def _keep(self, turn: Turn, poll: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, turn: Turn, poll: Callable[[], Awaitable[object]]) -> None:
+        # In a task of its own, so that every line that follows says for whose sake it is.
+        structlog.contextvars.bind_contextvars(account=turn.account, poll=turn.name)
         while True:
             wait = self._rest
             with suppress(DatabaseAway):  # which the lane logs
@@ -65,7 +73,7 @@ class Scheduler:
                 wait = min(wait, max((due - now).total_seconds(), 0.0))
             await asyncio.sleep(wait)
 
-    async def _run(self, turn: Turn, holder: UUID, began: datetime, poll: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, turn: Turn, holder: UUID, began: datetime, poll: Callable[[], Awaitable[object]]) -> None:
         """Run it while the lease is ours, and write down how it ended."""
         polling, holding = asyncio.ensure_future(poll()), asyncio.create_task(self._hold(turn, holder))
         try:

@@ -46,6 +46,10 @@ RETRIES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), ti
 _JITTER = 0.05
 
 
+#: In the place of an account: what runs for muster itself.
+OURS = "(muster)"
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Something that is to run again and again, and how often."""

@@ -4,13 +4,14 @@ import json
 import re
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from workers.bulk import sqlite_value
 from workers.database import Connection, Dialect
 
 #: PostgreSQL's words, and SQLite's for the same, which locks as a whole.
 _SQLITE = (
-    (r"= any\((\$\d)\)", r"IN (SELECT value FROM json_each(\1))"),
+    (r"= any\((\$\d+)\)", r"IN (SELECT value FROM json_each(\1))"),
     (r"\$(\d)", r"?\1"),
     (r" FOR UPDATE( OF \w+)?( SKIP LOCKED)?", ""),
     (r' COLLATE "C"', ""),
@@ -34,3 +35,8 @@ def _sqlite(value: Any) -> Any:
 def as_time(value: Any) -> datetime:
     """A time as `run` gives it."""
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def as_uuid(value: Any) -> UUID:
+    """An id as `run` gives it."""
+    return value if isinstance(value, UUID) else UUID(str(value))

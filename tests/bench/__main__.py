@@ -1,4 +1,4 @@
-"""`python -m tests.bench accept|apply|clock|followup|growth|reconcile [--runs N] [--quick] [--rows N]`."""
+"""`python -m tests.bench accept|apply|clock|followup|growth|reconcile|replay [--runs N] [--quick] [--rows N]`."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from tests.bench import accept, apply, clock, followup, growth, reconcile
+from tests.bench import accept, apply, clock, followup, growth, reconcile, replay
 from tests.bench.load import NoLoadGenerator
 from tests.services import Missing
 
@@ -17,6 +17,7 @@ SUBJECTS: dict[str, Callable[..., None]] = {
     "followup": followup.measure,
     "growth": growth.measure,
     "reconcile": reconcile.measure,
+    "replay": replay.measure,
 }
 
 

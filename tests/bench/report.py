@@ -35,6 +35,7 @@ class Ratio:
     over: Row
     under: Row
     at_least: float | None = None
+    at_most: float | None = None
 
     @property
     def value(self) -> float:
@@ -44,9 +45,11 @@ class Ratio:
     @property
     def verdict(self) -> str:
         """The goal and whether it was reached."""
-        if self.at_least is None:
-            return ""
-        return f"≥ {self.at_least:g}: {'reached' if self.value >= self.at_least else 'MISSED'}"
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}: {'reached' if self.value >= self.at_least else 'MISSED'}"
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}: {'reached' if self.value <= self.at_most else 'MISSED'}"
+        return ""
 
 
 def interleaved(runs: int, measures: Sequence[Callable[[], float]]) -> list[list[float]]:

@@ -18,7 +18,7 @@ from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
 _KILLS = 10
-_EMBEDDED = ("embedded", "followups-embedded")
+_EMBEDDED = ("embedded", "replay-embedded", "followups-embedded")
 _FULL = 2
 _MEBIBYTE = 1024 * 1024
 

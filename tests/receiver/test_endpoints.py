@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from receiver import app
 from receiver.endpoints import UNKNOWN, Hook
+from receiver.intake import Request
 from receiver.publisher import Keeper, SpoolKeeper
 from receiver.recent import Recent
 from receiver.sources import Source, sources
@@ -98,6 +99,10 @@ async def ready() -> tuple[bool, dict[str, object]]:
 
 async def unready() -> tuple[bool, dict[str, object]]:
     return False, {"spooled": 7}
+
+
+async def exposed(accept: str) -> tuple[bytes, str]:
+    return f"# asked for {accept}\n".encode(), "text/plain; version=0.0.4; charset=utf-8"
 
 
 def served(
@@ -229,6 +234,34 @@ async def test_a_request_is_refused_for_the_first_of_its_faults(wrong: str, stat
     assert len(kept.rows) == (status == 200)
     if status != 200:
         assert_problem(response, status)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "content", "status"),
+    [
+        pytest.param("/hooks/hse/E", {"token": "wrong"}, b"x", 401, id="not verified"),
+        pytest.param("/hooks/hse/E", GOOD, b"x", 200, id="verified"),
+        pytest.param("/hooks/hse/E", {"token": "wrong"}, b"x" * (LIMIT + 1), 413, id="too large"),
+        pytest.param("/hooks/fenced/E", {"token": "wrong"}, b"x", 403, id="from elsewhere"),
+        pytest.param("/hooks/nobody/E", {"token": "wrong"}, b"x", 404, id="of no source"),
+    ],
+)
+async def test_only_what_failed_verification_is_handed_to_the_rejects_as_it_came(
+    path: str, query: dict[str, str], content: bytes, status: int
+) -> None:
+    handed: list[tuple[str, Request, datetime]] = []
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    hook = Hook(
+        ReceiverSettings(), SOURCES, Kept(), Recent(), lambda: noon, rejected=lambda source, *rest: handed.append((source.name, *rest))
+    )
+    transport = httpx2.ASGITransport(app.public(hook, ready), client=("192.0.2.7", 40000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://hooks.example") as client:
+        assert (await client.post(path, params=query, content=content)).status_code == status
+
+    assert len(handed) == (status == 401)
+    for source, request, at in handed:
+        assert (source, at, request.event, request.query, request.peer) == ("hse", noon, "E", query, "192.0.2.7")
+        assert (request.body, request.headers["host"]) == (b"x", "hooks.example")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -446,11 +479,12 @@ async def test_the_local_port_tells_details_and_the_last_requests(query: str, ex
     recent = Recent()
     for status in (200, 401):
         recent.add(datetime(2026, 1, 1, tzinfo=UTC), "hse", None, status)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app.local(recent, unready)), base_url="http://x") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app.local(recent, unready, exposed)), base_url="http://x") as client:
         assert (await client.get("/readyz")).json() == {"ready": False, "spooled": 7}
         assert (await client.get("/livez")).status_code == 200
         assert [one["number"] for one in (await client.get(f"/recent{query}")).json()] == expected
         assert (await client.post("/hooks/hse")).status_code == 404
+        assert (await client.get("/metrics", headers={"accept": "text/x"})).text == "# asked for text/x\n"
 
 
 async def raw_request(receive: Any, *, headers: list[tuple[bytes, bytes]] | None = None, keeper: Keeper | None = None) -> tuple[int, Any]:

@@ -18,6 +18,8 @@ from receiver.publisher import Publisher, SpoolKeeper, topology_is_there
 from receiver.spool import Spool, Spooled
 from schemas import topology
 from schemas.delivery import Delivery, decode, encode, fingerprint, now_utc, unseal
+from schemas.heartbeat import Heartbeat
+from schemas.heartbeat import decode as decode_heartbeat
 from tests.services import free_port
 from tests.services.rabbitmq import RabbitMQ
 
@@ -228,6 +230,28 @@ async def test_a_request_that_is_cancelled_while_it_waits_harms_no_other(url: st
     assert outcomes[1::2] == [None] * 20
     assert set(arrived) >= {str(number) for number in range(1, 40, 2)}
     assert len(arrived) == len(set(arrived))
+
+
+BEAT = Heartbeat(name="web-1", at=now_utc(), began_at=now_utc(), every=30, program="0.1.0", spooled=0)
+
+
+async def test_a_heartbeat_goes_the_way_of_the_deliveries_under_a_key_of_its_own(url: str, tmp_path: Path) -> None:
+    async with connected(url, tmp_path) as side:
+        assert await side.publisher.beat(BEAT)
+    (message,) = await on_queue(url)
+
+    assert (message.exchange, message.routing_key) == ("muster.deliveries", "heartbeat.web-1")
+    assert (message.type, message.headers["version"], decode_heartbeat(message.body)) == ("heartbeat", 1, BEAT)
+
+
+async def test_a_heartbeat_that_nobody_hears_is_not_spooled_and_says_nothing_of_deliveries(bare_url: str, tmp_path: Path) -> None:
+    async with running(f"amqp://guest:guest@127.0.0.1:{free_port()}/", tmp_path / "away") as side:
+        assert not await side.publisher.beat(BEAT)
+        assert side.spool.depth == 0
+    await declared(bare_url, bound=False)
+    async with connected(bare_url, tmp_path) as side:
+        assert not await side.publisher.beat(BEAT)
+        assert (side.spool.depth, side.publisher.away) == (0, None)
 
 
 # A topology that is not there.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
-from receiver.signatures import SCHEMES, Evidence, Proof, sign, verified
+from receiver.signatures import SCHEMES, Evidence, Proof, credentials, sign, verified
 from schemas.vendors import VENDORS
 from schemas.verification import Verification
 
@@ -333,3 +333,16 @@ def test_none_believes_anybody_and_adds_nothing() -> None:
 
     assert verified([anybody], Evidence({}, {}, b""), NOW)
     assert sign(anybody, b"", "msg_1", NOW) == Proof()
+
+
+def test_what_is_the_same_in_every_request_is_known_for_each_secret_and_of_no_scheme_that_signs() -> None:
+    found = credentials(
+        [
+            scheme(scheme="token", query="token", secrets=["a", "b"]),
+            scheme(scheme="basic", secrets=["u:p"]),
+            scheme(scheme="hmac", header="X-Sig", secrets=["a"]),
+            scheme(scheme="none"),
+        ]
+    )
+
+    assert list(found) == [Proof(query={"token": "a"}), Proof(query={"token": "b"}), Proof(headers={"Authorization": "Basic dTpw"})]

@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from receiver.spool import FILE, Row, Spool, Spooled, SpoolFull, SpoolInUse, depth
+from receiver.spool import FILE, REPLAYS, Row, Spool, Spooled, SpoolFull, SpoolInUse, depth
 
 MEBIBYTE = 2**20
 
@@ -97,11 +98,13 @@ async def test_what_is_kept_comes_back_in_order_byte_for_byte_with_what_routes_i
 
 
 async def test_a_full_spool_refuses_keeps_what_it_has_and_takes_again_once_something_is_forgotten(spool: Spool) -> None:
-    kept = await filled(spool)
+    with capture_logs() as logged:
+        kept = await filled(spool)
     rows = await spool.oldest(100)
 
     assert 10 <= kept < 25
     assert spool.full
+    assert [(line["event"], line["spooled"]) for line in logged] == [("spool.full", kept)]
     assert [row.spooled.delivery[0] for row in rows] == list(range(kept))
     await spool.forget([row.seq for row in rows[:5]])
     assert not spool.full
@@ -286,7 +289,31 @@ async def test_the_age_of_the_oldest_is_known(spool: Spool) -> None:
 
 
 def test_a_data_dir_without_a_spool_has_nothing_waiting(tmp_path: Path) -> None:
-    assert depth(tmp_path / "absent") == 0
+    assert depth(tmp_path / "absent") == depth(tmp_path / "absent", REPLAYS) == 0
+
+
+async def test_replays_have_a_spool_of_their_own_whose_fill_leaves_the_other_one_its_room(spool: Spool, tmp_path: Path) -> None:
+    replays = Spool.open(tmp_path, MEBIBYTE, owner=True, file=REPLAYS)
+    kept = await filled(replays)
+    assert replays.full
+    assert not spool.full
+
+    assert abs(await filled(spool) - kept) <= 1
+    assert (depth(tmp_path), depth(tmp_path, REPLAYS)) == (spool.depth, kept)
+    await replays.close()
+
+
+async def test_each_spool_has_an_owner_of_its_own(spool: Spool, tmp_path: Path) -> None:
+    replays = Spool.open(tmp_path, MEBIBYTE, owner=True, file=REPLAYS)
+    with pytest.raises(SpoolInUse):
+        Spool.open(tmp_path, MEBIBYTE, owner=True, file=REPLAYS)
+    other = Spool.open(tmp_path, MEBIBYTE, owner=False, file=REPLAYS)
+    await other.append(one("from the command line"))
+    await other.close()
+
+    assert texts(await replays.take(9)) == ["from the command line"]
+    assert texts(await spool.take(9)) == []
+    await replays.close()
 
 
 async def test_the_data_dir_is_made_for_this_user_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import jsonschema
 import pytest
@@ -23,7 +23,9 @@ from schemas.delivery import (
     fingerprint,
     json_schema,
     now_utc,
+    replayed_id,
     seal,
+    traces,
     unseal,
 )
 
@@ -42,6 +44,7 @@ deliveries = st.builds(
     fingerprint=st.just("0" * 64),
     attempt=st.integers(0, 2**31),
     replay_of=st.none() | st.uuids(),
+    effects=st.booleans(),
 )
 
 
@@ -97,7 +100,23 @@ def test_the_wire_is_as_documented() -> None:
         "fingerprint": hashlib.sha256(b"ACTION_SUBSCRIPTION::CREATE\0\xfb\xff{}").hexdigest(),
         "attempt": 0,
         "replay_of": None,
+        "effects": True,
     }
+
+
+def test_a_trace_goes_along_and_where_there_is_none_no_byte_says_so() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced, untraced = encode(_delivery().model_copy(update={"trace": trace})), encode(_delivery())
+
+    assert (decode(traced).trace, decode(untraced).trace, b"trace" in untraced) == (trace, None, False)
+    assert traces([untraced, traced, untraced]) == [trace]
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "", 7, None, {"a": 1}])
+def test_a_trace_that_cannot_be_read_is_none_and_harms_no_delivery(wrong: object) -> None:
+    wire = json.loads(encode(_delivery())) | {"trace": wrong}
+
+    assert decode(json.dumps(wire).encode()) == _delivery()
 
 
 def test_a_newer_writers_extra_fields_are_passed_over() -> None:
@@ -175,6 +194,30 @@ def test_a_fingerprint_tells_event_and_body_apart(event: str | None, body: bytes
     same = ((event or "").encode() + b"\0" + body) == ((other_event or "").encode() + b"\0" + other)
 
     assert (fingerprint(event, body) == fingerprint(other_event, other)) == same
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.uuids(), st.uuids())
+def test_a_replays_id_is_the_same_whenever_it_is_asked_for_and_lies_beside_its_originals(run: UUID, original: UUID) -> None:
+    id_ = replayed_id(run, original)
+
+    assert id_ == replayed_id(run, original) != original
+    assert id_.bytes[:6] == original.bytes[:6]
+    assert (id_.version, id_.variant) == (8, RFC_4122)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.uuids(), st.lists(st.uuids(), max_size=20, unique=True))
+def test_replays_of_other_deliveries_and_of_other_runs_have_other_ids(run: UUID, originals: list[UUID]) -> None:
+    other = UUID(int=run.int ^ 1)
+
+    assert len({replayed_id(which, one) for which in (run, other) for one in originals}) == 2 * len(originals)
+
+
+def test_a_replays_id_is_as_documented_for_it_has_to_outlive_every_release() -> None:
+    run, original = UUID("0190163d-8694-739b-aea5-966c26f8ad91"), UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+
+    assert str(replayed_id(run, original)) == "01890a5d-ac96-8125-acd5-a6ec5393f206"
 
 
 def test_a_delivery_is_frozen_and_wants_a_time_with_its_zone() -> None:

@@ -3,6 +3,7 @@
 import json
 import stat
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -230,6 +231,46 @@ def test_the_environment_overrides_the_file_key_by_key(read: Load, environ: dict
     assert read_back(read(f'broker = "amqp://file/"\n[receiver]\nhost = "::1"\nport = 7000\n{SOURCE}', environ))
 
 
+def test_tracing_is_off_until_it_is_enabled_and_both_roles_read_it(read: Load) -> None:
+    found = [read('[tracing]\nenabled = true\nendpoint = "https://collector:4318/base"\n', role=role) for role in Role]
+
+    assert (read().tracing.enabled, [one.tracing.enabled for one in found]) == (False, [True] * len(Role))
+    assert {str(one.tracing.endpoint) for one in found} == {"https://collector:4318/base"}
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["collector:4318", "ftp://collector/", "http://user:secret@collector:4318", "http://collector/?key=secret", 4318]
+)
+def test_a_collectors_address_is_one_and_holds_no_credential(mistakes: Mistakes, endpoint: str | int) -> None:
+    (mistake,) = mistakes(f"[tracing]\nendpoint = {json.dumps(endpoint)}\n").values()
+
+    assert mistake.path == "tracing.endpoint"
+    assert "secret" not in f"{mistake.problem}{mistake.remedy}"
+
+
+def test_what_failed_verification_is_kept_within_bounds_that_can_be_set_one_by_one(read: Load) -> None:
+    found = read('[receiver]\nname = "web-1:8010"\nheartbeat = 5\nrejected = { count = 0, age = "3d" }\n').receiver
+
+    assert (found.rejected.count, found.rejected.size, found.rejected.age) == (0, 16 * 1024 * 1024, timedelta(days=3))
+    assert (found.name, found.heartbeat) == ("web-1:8010", 5)
+
+
+@pytest.mark.parametrize(
+    ("toml", "path", "says"),
+    [
+        pytest.param('name = "web 1"', "receiver.name", "letters, digits and . _ : -", id="a name that no routing key holds"),
+        pytest.param("heartbeat = 0", "receiver.heartbeat", "greater than 0", id="no pause between heartbeats"),
+        pytest.param('rejected = { age = "a week" }', "receiver.rejected.age", "30d", id="an age that is no duration"),
+        pytest.param("rejected = { count = 10_001 }", "receiver.rejected.count", "10000", id="more than is bounded"),
+        pytest.param("rejected = false", "receiver.rejected", "valid dictionary", id="a table that is none"),
+    ],
+)
+def test_a_receiver_that_cannot_be_is_a_mistake_with_its_path(mistakes: Mistakes, toml: str, path: str, says: str) -> None:
+    (mistake,) = mistakes(f"[receiver]\n{toml}\n").values()
+
+    assert (mistake.path, says in mistake.problem) == (path, True)
+
+
 def test_only_variables_with_the_prefix_are_read(read: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"BROKER": "amqp://stray/", "DATABASE": "nonsense", "LOG": '{"level": "debug"}', "SOURCES": "{}"}.items():
         monkeypatch.setenv(name, value)
@@ -435,3 +476,25 @@ def test_a_file_that_this_user_may_not_read_is_told_as_such(mistakes: Mistakes, 
 
     assert "directory" in mistakes('broker_file = "folder"')["broker_file"].problem
     assert stat.S_ISDIR(folder.stat().st_mode)
+
+
+def test_what_is_kept_and_for_how_long(read: Load) -> None:
+    default, other = read("").retention, read('[retention]\nkeep_bodies = "off"\nkeep_log = "2y"\n', role=Role.WORKER).retention
+
+    assert (default.keep_bodies, default.keep_log) == (timedelta(days=30), timedelta(days=365))
+    assert (other.keep_bodies, other.keep_log) == (None, timedelta(days=730))
+
+
+@pytest.mark.parametrize(
+    ("toml", "path", "problem"),
+    [
+        pytest.param('keep_bodies = "1m"', "retention.keep_bodies", "a day at least", id="a minute that was meant to be a month"),
+        pytest.param('keep_log = "999y"', "retention.keep_log", "100y at most", id="longer than anybody lives"),
+        pytest.param('keep_bodies = "30"', "retention.keep_bodies", "a duration such as", id="no unit"),
+        pytest.param('keep_log = "7d"', "retention", "keep_log is shorter than keep_bodies", id="rows that go before their bodies"),
+    ],
+)
+def test_a_mistake_in_it_is_told(mistakes: Mistakes, toml: str, path: str, problem: str) -> None:
+    found = mistakes(f"[retention]\n{toml}\n")
+
+    assert problem in found[path].problem

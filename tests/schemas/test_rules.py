@@ -227,6 +227,11 @@ def test_a_list_in_one_piece_has_no_lines(mistakes: Mistakes) -> None:
         ('enroll = { account = "hse", session = "next" }\nundo = "expire"', "undo", "nothing that can be done to sessions"),
         ('exercise = { account = "kare", rule_id = 7, start = "+1d 10:00", length = "1h" }\nundo = "expire"', "undo", "to exercises"),
         (
+            'exercise = { account = "kare", rule_id = 7, start = "+1d 10:00", length = "1h" }\nwhen.subscriber_type = ["OFFICE", "PERSON"]',
+            "when.subscriber_type",
+            "an exercise is an office's",
+        ),
+        (
             'enroll = [{ account = "lms", course = "A", after = "B" }, { account = "lms", course = "B" }]',
             "enroll.after",
             "no earlier target is B",
@@ -326,3 +331,10 @@ def test_a_rule_that_leads_to_an_lms_speaks_of_persons_only() -> None:
     assert matches(rule().when, equipment) == ["subscriber_type is EQUIPMENT, not PERSON"]
     assert matches(rule(enroll=None, observe={"account": "i", "checklist": "c"}).when, equipment) != []
     assert matches(rule(**session).when, equipment) == []
+
+
+def test_a_rule_that_leads_to_an_exercise_speaks_of_offices_only() -> None:
+    drill = rule(enroll=None, exercise={"account": "k", "rule_id": 7, "start": "+1d 10:00", "length": "1h"})
+
+    assert matches(drill.when, ROW) == ["subscriber_type is PERSON, not OFFICE"]
+    assert matches(drill.when, ROW | {"subscriber_type": "OFFICE"}) == []

@@ -55,6 +55,17 @@ class Postgres:
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-T", template, database)
         return self.url(database)
 
+    def tls(self, certificate: Path) -> None:
+        """Speak TLS too, from now on; key and certificate are one file."""
+        own = self._home / "server.pem"
+        shutil.copy(certificate, own)
+        if self._user:
+            shutil.chown(own, self._user)
+        own.chmod(0o600)
+        for setting, value in (("ssl_cert_file", own), ("ssl_key_file", own), ("ssl", "on")):
+            self._run("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", f"ALTER SYSTEM SET {setting} = '{value}'")
+        self._run("pg_ctl", "reload", "-D", str(self._home / "data"))
+
     def remove(self) -> None:
         """Stop the cluster and delete its data."""
         self.stop("immediate")

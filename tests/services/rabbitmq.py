@@ -96,6 +96,12 @@ class RabbitMQ:
         self.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         return self.url(name)
 
+    def tls(self, certificate: Path) -> int:
+        """Listen with TLS too, and return the port; key and certificate are one file."""
+        port, options = free_port(), f'[{{certfile, "{certificate}"}}, {{keyfile, "{certificate}"}}]'
+        self.ctl("eval", f"rabbit_networking:ensure_ssl(), rabbit_networking:start_ssl_listener({port}, {options}, 1).")
+        return port
+
     def remove(self) -> None:
         """Stop the node, its port mapper too, and delete its data."""
         self.stop()

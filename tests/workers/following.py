@@ -109,10 +109,10 @@ class Following:
 
 
 @asynccontextmanager
-async def following(home: Path, broker: str | None, database: str | None) -> AsyncIterator[Following]:
-    """All of it set up and running, with the rule applied."""
+async def following(home: Path, broker: str | None, database: str | None, more: str = "") -> AsyncIterator[Following]:
+    """All of it set up and running, with the rule applied; `more` is more settings."""
     async with company(random.Random(4), workers=1) as one:
-        tables = one.settings(home / "key")
+        tables = one.settings(home / "key") + more
         muster = Muster(home, broker=broker, database=database, tables=tables, program="tests.faults.hasty")
         try:
             await asyncio.to_thread(muster.run, "init")

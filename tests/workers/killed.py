@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from receiver.spool import Spool
+from receiver.spool import FILE, REPLAYS, Spool
 from schemas.delivery import Delivery
 from schemas.settings import WorkerSettings
 from workers.cli.embedded import SpoolInlet
@@ -53,11 +53,12 @@ async def main(url: str, source: str, count: str) -> None:
     if source.startswith("amqp:"):
         await work(url, Consumer(source, WorkerSettings()), int(count))
         return
-    spool = Spool.open(Path(source), 2**24, owner=True)
+    spool, replays = (Spool.open(Path(source), 2**24, owner=True, file=file) for file in (FILE, REPLAYS))
     try:
-        await work(url, SpoolInlet(spool, 100), int(count))
+        await work(url, SpoolInlet(spool, replays, 100), int(count))
     finally:
         await spool.close()
+        await replays.close()
 
 
 if __name__ == "__main__":

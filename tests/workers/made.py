@@ -9,12 +9,13 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from schemas.delivery import Delivery, fingerprint
+from schemas.delivery import Delivery, fingerprint, replayed_id
 from schemas.samples import SUBSCRIPTION
 from workers.log import LoggedDelivery
 
 CREATE, DELETE = "ACTION_SUBSCRIPTION::CREATE", "ACTION_SUBSCRIPTION::DELETE"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RUN = UUID(int=1)
 
 
 def delivery(body: bytes | Mapping[str, Any], event: str | None = CREATE, **changed: Any) -> Delivery:
@@ -42,6 +43,11 @@ def created(subject: str = "s1", **changed: Any) -> Delivery:
 def deleted(subject: str = "s1", **changed: Any) -> Delivery:
     """The DELETE of one subscription."""
     return delivery(SUBSCRIPTION | {"action_subscription_id": subject}, DELETE, **changed)
+
+
+def replayed(one: Delivery, run: UUID = RUN, **changed: Any) -> Delivery:
+    """A delivery's replay in a run."""
+    return one.model_copy(update={"id": replayed_id(run, one.id), "replay_of": one.id} | changed)
 
 
 async def logged(one: Delivery | UUID) -> LoggedDelivery:

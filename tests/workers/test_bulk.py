@@ -93,6 +93,17 @@ async def test_a_conflict_is_written_only_where_the_condition_holds(notes: Datab
     assert [row["content"] for row in await read(notes)] == ["second" if written else {"a": [1]}]
 
 
+async def test_the_keys_of_what_was_written_are_given_where_they_are_asked_for(notes: Database) -> None:
+    await write(notes, note("a"), note("b"))
+    rows = [note("a"), note("b", rank=2), note("c")]
+    async with notes.transaction() as connection:
+        assert await NOTES.execute(connection, notes.dialect, rows, noting=True) == [("b",), ("c",)]
+        assert await NOTES.execute(connection, notes.dialect, [note("d")]) == []
+        assert await NOTES.execute(connection, notes.dialect, [], noting=True) == []
+
+    assert [row["id"] for row in await read(notes)] == ["a", "b", "c", "d"]
+
+
 async def test_a_failing_row_takes_the_others_with_it(notes: Database) -> None:
     with pytest.raises(IntegrityError):
         await write(notes, note("a"), note("b", rank=None), note("c"))

@@ -4,9 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 from uuid import UUID
 
 import aio_pika
+import aiormq
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
@@ -15,10 +17,12 @@ from schemas import topology
 from schemas.broker_faults import BROKER_FAULTS
 from schemas.delivery import Delivery, encode, fingerprint, seal
 from schemas.settings import WorkerSettings
+from schemas.states import Reason
 from tests.services.rabbitmq import RabbitMQ
 from tests.workers.made import created, deleted, delivery, states, until
-from workers.consumer import UNREADABLE, Consumer, TopologyDiffers, declare_at, readmitted
+from workers.consumer import Consumer, TopologyDiffers, declare_at
 from workers.database import Database
+from workers.envelopes import UNREADABLE, readmitted
 from workers.lane import Batch, Held, Lane
 from workers.log import HeldEnvelope, LoggedDelivery, hold
 from workers.operations.health import queue_depths
@@ -48,8 +52,11 @@ def sealed(*deliveries: Delivery) -> bytes:
     return seal(map(encode, deliveries))
 
 
+Running = TypeVar("Running", bound=Consumer)
+
+
 @asynccontextmanager
-async def running(consumer: Consumer) -> AsyncIterator[Consumer]:
+async def running(consumer: Running) -> AsyncIterator[Running]:
     """A consumer that keeps its connection."""
     task = asyncio.create_task(consumer.run())
     try:
@@ -241,7 +248,148 @@ async def test_an_acknowledgement_on_a_lost_channel_is_harmless(rabbitmq: Rabbit
     assert await waiting(broker_url) == 0
 
 
+# The two lanes.
+
+
+async def test_replays_wait_on_their_own_queue_and_live_deliveries_on_theirs(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(created("live")))
+    await publish(broker_url, *(sealed(created(f"replay{number}")) for number in range(3)), exchange=topology.REPLAYS)
+
+    assert (await waiting(broker_url), await waiting(broker_url, topology.REPLAYS)) == (1, 3)
+
+
+async def _handed(consumer: Consumer, count: int) -> list[Batch]:
+    """So many batches, each settled before the next is taken."""
+    batches = []
+    for _ in range(count):
+        batches.append(await taken(consumer))
+        await consumer.settle(batches[-1])
+    return batches
+
+
+async def test_replays_are_taken_message_by_message_when_nothing_live_waits(broker_url: str) -> None:
+    live, replays = [created(f"s{number}") for number in range(6)], [created(f"r{number}") for number in range(6)]
+    await declare_at(broker_url)
+    await publish(broker_url, *(sealed(*replays[start : start + 2]) for start in (0, 2, 4)), exchange=topology.REPLAYS)
+    await publish(broker_url, *(sealed(*live[start : start + 2]) for start in (0, 2, 4)))
+    async with consuming(broker_url, linger=0.3) as consumer:
+        await until(lambda: consumer._live.qsize() == 3, "the arrival of what is live")
+        batches = await _handed(consumer, 4)
+
+    assert [batch.replays for batch in batches] == [False, True, True, True]
+    assert [one for batch in batches for one in batch.fresh] == [*live, *replays]
+    assert [len(batch) for batch in batches] == [6, 2, 2, 2]
+
+
+async def test_a_live_delivery_waits_for_one_message_of_replays_at_most_and_does_not_linger_meanwhile(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, *(sealed(created(f"r{number}")) for number in range(3)), exchange=topology.REPLAYS)
+    batches = []
+    async with consuming(broker_url, linger=1) as consumer:
+        await until(lambda: consumer._replays.qsize() == 3, "the arrival of the replays")
+        for number in range(2):
+            await publish(broker_url, sealed(created(f"s{number}")))
+            await until(lambda: consumer._live.qsize() == 1, "the arrival of what is live")
+            batches += [await taken(consumer, 0.9), await taken(consumer, 0.9)]
+
+    assert [batch.replays for batch in batches] == [False, True, False, True]
+
+
+async def test_replays_have_a_small_share_behind_a_backlog_of_live_deliveries(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, *(sealed(created(f"r{number}")) for number in range(5)), exchange=topology.REPLAYS)
+    await publish(broker_url, *(sealed(created(f"s{number}")) for number in range(40)))
+    async with consuming(broker_url, linger=0, batch=1, prefetch=40) as consumer:
+        await until(lambda: consumer._live.qsize() == 40, "the arrival of what is live")
+        batches = await _handed(consumer, 27)
+
+    assert [batch.replays for batch in batches] == [*[False] * 8, True] * 3
+
+
+async def test_replays_do_not_linger_and_no_more_of_them_are_handed_out_than_their_own_prefetch_allows(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, *(sealed(created(f"r{number}")) for number in range(9)), exchange=topology.REPLAYS)
+    async with consuming(broker_url, linger=1, prefetch=50, replay_prefetch=2) as consumer:
+        await until(lambda: consumer._replays.qsize() == 2, "the arrival of two")
+        assert len(await taken(consumer, 0.9)) == 1
+        await asyncio.sleep(0.2)
+        assert await waiting(broker_url, topology.REPLAYS) == 7
+
+
+async def test_a_replay_that_is_handed_out_again_is_suspect_and_still_a_replay(broker_url: str) -> None:
+    one = created(replay_of=UUID(int=1))
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(one), exchange=topology.REPLAYS)
+    async with consuming(broker_url) as consumer:
+        assert (await taken(consumer)).fresh == [one]
+    async with consuming(broker_url) as consumer:
+        again = await taken(consumer)
+
+    assert (again.suspects, again.fresh, again.replays) == ([one], [], True)
+
+
+async def test_a_replay_that_is_handed_out_too_often_is_dead_lettered_as_a_delivery_is(broker_url: str) -> None:
+    one = created(replay_of=UUID(int=1))
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(one), exchange=topology.REPLAYS)
+    async with channel_at(broker_url) as channel:
+        queue = await channel.get_queue(topology.REPLAYS)
+        for _ in range(topology.DELIVERY_LIMIT + 1):
+            await (await queue.get(timeout=5)).nack(requeue=True)
+    async with consuming(broker_url) as consumer:
+        batch = await taken(consumer)
+
+    assert [(delivery, reason) for delivery, reason, _ in batch.dead] == [(one, Reason.DEAD_LETTERED)]
+
+
 # The broker's faults.
+
+
+class Deaf(Consumer):
+    """A consumer of whose consumers the broker can be made to know nothing, which it is not told."""
+
+    channel: AbstractChannel
+    connected = 0
+    deaf = False
+
+    async def _consume(self, channel: AbstractChannel) -> None:
+        self.channel, self.connected = channel, self.connected + 1
+        await super()._consume(channel)
+        if self.deaf:
+            await self.deafen()
+
+    async def deafen(self) -> None:
+        """Cancel every consumer, by its tag alone."""
+        underlay = await self.channel.get_underlay_channel()
+        assert isinstance(underlay, aiormq.Channel)
+        for tag in list(underlay.consumers):
+            await underlay.basic_cancel(tag)
+
+
+async def test_a_consumer_that_the_broker_sees_nothing_of_is_unready_and_connects_again_until_it_is_seen(broker_url: str) -> None:
+    async with running(Deaf(broker_url, WorkerSettings(), watch=0.2)) as consumer:
+        await until(lambda: consumer.away is None, "connecting")
+        consumer.deaf = True
+        await consumer.deafen()
+        await until(lambda: consumer.away is not None, "noticing")
+        assert consumer.away == "the broker sees no consumer of muster.deliveries and muster.dead and muster.replays"
+        await until(lambda: consumer.connected >= 3, "connecting again, twice")
+        assert consumer.away is not None, "connected is not yet believed"
+        consumer.deaf = False
+        await until(lambda: consumer.away is None, "being seen")
+        one = created()
+        await publish(broker_url, sealed(one))
+
+        assert (await taken(consumer)).fresh == [one]
+
+
+async def test_a_consumer_that_the_broker_sees_stays_connected(broker_url: str) -> None:
+    async with running(Deaf(broker_url, WorkerSettings(), watch=0.05)) as consumer:
+        await until(lambda: consumer.away is None, "connecting")
+        await asyncio.sleep(1)
+
+        assert (consumer.away, consumer.connected) == (None, 1)
 
 
 def cut(node: RabbitMQ, url: str) -> None:
@@ -414,7 +562,7 @@ async def test_a_message_that_is_no_envelope_is_logged_dead_verbatim_and_once(
     (row,) = await LoggedDelivery.all()
     assert (row.source, row.state, row.reason) == (UNREADABLE, "dead", "unreadable_envelope")
     assert (row.detail or "").startswith(detail)
-    assert (bytes(row.body), bytes(row.fingerprint).hex()) == (message, fingerprint(None, message))
+    assert (bytes(row.body or b""), bytes(row.fingerprint).hex()) == (message, fingerprint(None, message))
     assert await waiting(broker_url, exchange) == 0
 
 

@@ -38,7 +38,7 @@ async def assert_found(database: Database, poison: Delivery, neighbours: list[De
     """The poison is in the log as what it is, and has harmed nobody."""
     assert await states(poison) == [("dead", "worker_killed")]
     row = await logged(poison)
-    assert (row.attempts, bytes(row.body)) == (ATTEMPTS, poison.body)
+    assert (row.attempts, bytes(row.body or b"")) == (ATTEMPTS, poison.body)
     assert await states(*neighbours) == [("applied", None)] * len(neighbours)
 
 
@@ -57,7 +57,7 @@ async def test_over_rabbitmq(broker_url: str, postgres: Postgres) -> None:
 
         assert await deaths(database_url, broker_url, 4) == 1 + ATTEMPTS  # the first time it was fresh, and nobody's suspect
         await assert_found(database, poison, [first, last, later])
-        assert [depth.messages for depth in await queue_depths(broker_url)] == [0, 0]
+        assert {depth.messages for depth in await queue_depths(broker_url)} == {0}
     finally:
         await close_database()
 

@@ -8,18 +8,21 @@ from uuid import UUID
 import asyncpg
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
-from schemas.delivery import Delivery
+from schemas.delivery import Delivery, now_utc
+from schemas.heartbeat import Heartbeat
 from schemas.states import Reason
 from tests.services.postgres import Postgres
 from tests.workers.made import created, logged, states, until
 from workers.database import Database, close_database, open_database
 from workers.handlers import Outcome, handle
-from workers.lane import Batch, Held, Lane
+from workers.lane import REPLAYS_AT_ONCE, Batch, Held, Lane, Turns
 from workers.log import HeldEnvelope, LoggedDelivery
 from workers.migrations import migrate
 from workers.mirror.tables import ActionSubscription
 from workers.pipeline import Pipeline
+from workers.receivers import Receiver
 
 
 class Given:
@@ -62,6 +65,60 @@ async def working(lane: Lane) -> AsyncIterator[asyncio.Task[None]]:
         with suppress(asyncio.CancelledError):
             await task
         await lane.finish(20)
+
+
+@pytest.mark.parametrize(
+    ("live", "replays", "expected"),
+    [
+        pytest.param(99, 3, "llllllllr" * 3 + "lll", id="a backlog"),
+        pytest.param(3, 99, "lll" + "r" * 27, id="little that is live"),
+        pytest.param(0, 99, "r" * 30, id="nothing that is live"),
+        pytest.param(99, 0, "l" * 30, id="no replays"),
+    ],
+)
+def test_behind_a_backlog_of_live_deliveries_replays_have_one_turn_in_nine(live: int, replays: int, expected: str) -> None:
+    left, turns, taken = {"l": live, "r": replays}, Turns("l", "r"), ""
+    while len(taken) < 30:
+        source = next(one for one in turns.order() if left[one])
+        left[source] -= 1
+        turns.took(source, emptied=not left[source])
+        taken += source
+
+    assert taken == expected
+
+
+def test_replays_have_the_next_turn_after_a_live_batch_that_was_all_that_waited() -> None:
+    turns, taken = Turns("l", "r"), ""
+    for _ in range(6):  # a delivery comes in each turn
+        source = turns.order()[0]
+        turns.took(source, emptied=source == "l")
+        taken += source
+
+    assert taken == "lrlrlr"
+
+
+def test_replays_that_come_after_a_long_run_of_live_batches_do_not_wait_for_another() -> None:
+    turns = Turns("l", "r")
+    for _ in range(20):
+        turns.took("l", emptied=False)
+
+    assert turns.order() == ("r", "l")
+
+
+def test_replays_are_handed_out_in_small_numbers_for_a_live_delivery_waits_for_those() -> None:
+    assert REPLAYS_AT_ONCE <= 100
+
+
+async def test_a_batch_of_heartbeats_alone_is_noted_and_settled_and_told_as_no_batch(database: Database) -> None:
+    given, told = Given(), list[int]()
+    beat = Heartbeat(name="web-1", at=now_utc(), began_at=now_utc(), every=30, program="0.1.0", spooled=0)
+    batch = given.hand(heartbeats=[beat])
+    with capture_logs() as logs:
+        async with working(Lane(given, Pipeline(database), database, told=lambda size, _: told.append(size))):
+            await until(lambda: given.settled, "settling")
+
+    assert (given.settled, told, logs) == ([batch], [], [])
+    assert [row.name for row in await Receiver.all()] == ["web-1"]
 
 
 async def test_everything_in_a_batch_is_applied_and_then_it_is_settled(database: Database) -> None:

@@ -10,9 +10,21 @@ from hypothesis import strategies as st
 
 from schemas.delivery import Delivery
 from schemas.states import EXPLANATIONS, DeliveryState, Reason
-from tests.workers.made import NOON, created, deleted, delivery, logged
+from tests.workers.made import NOON, created, deleted, delivery, logged, replayed
 from workers.database import Database
-from workers.log import Entry, HeldEnvelope, LoggedDelivery, already_applied, begin_attempt, disown, first_with_same_content, hold, record
+from workers.log import (
+    Entry,
+    HeldEnvelope,
+    LoggedDelivery,
+    already_applied,
+    begin_attempt,
+    disown,
+    drop,
+    first_with_same_content,
+    hold,
+    record,
+    settle,
+)
 
 FINAL = {DeliveryState.APPLIED, DeliveryState.SETTLED}
 
@@ -29,15 +41,43 @@ def entry(one: Delivery, state: DeliveryState = DeliveryState.DEAD, **said: Any)
 
 
 async def test_an_entry_is_written_as_it_is(database: Database) -> None:
-    one, first = created(replay_of=UUID(int=7)), UUID(int=8)
+    one, first = created(), UUID(int=8)
     await write(database, entry(one, reason=Reason.MISSING_FIELD, detail="why", subject="s1", attempts=3, repeat_of=first))
 
     row = await logged(one)
     assert (row.source, row.account, row.vendor, row.event) == ("hse", "hse", "4hse", one.event)
-    assert (row.received_at, row.headers, bytes(row.body), bytes(row.fingerprint).hex()) == (NOON, one.headers, one.body, one.fingerprint)
+    assert (row.received_at, row.headers, bytes(row.body or b""), bytes(row.fingerprint).hex()) == (
+        NOON,
+        one.headers,
+        one.body,
+        one.fingerprint,
+    )
     assert (row.state, row.reason, row.detail, row.subject) == ("dead", "missing_field", "why", "s1")
-    assert (row.attempts, row.replay_of, row.repeat_of) == (3, UUID(int=7), first)
+    assert (row.attempts, row.replay_of, row.repeat_of) == (3, None, first)
     assert abs(datetime.now(UTC) - row.state_at) < timedelta(minutes=1)
+
+
+async def test_of_a_replay_the_log_keeps_whose_it_is_and_leaves_its_content_to_the_original(database: Database) -> None:
+    one = created()
+    await write(database, entry(one), entry(replayed(one)))
+
+    original, replay = await logged(one), await logged(replayed(one))
+    assert (original.headers, bytes(original.body or b""), original.replay_of) == (one.headers, one.body, None)
+    assert (replay.headers, replay.body, replay.replay_of, replay.fingerprint) == ({}, None, one.id, original.fingerprint)
+
+
+async def test_replayed_to_a_good_end_only_what_is_dead_or_in_doubt_is_settled(database: Database) -> None:
+    before = [(created(f"s{number}"), state) for number, state in enumerate(DeliveryState)]
+    untouched = created()
+    await write(database, *(entry(one, state, reason=Reason.UNPARSABLE) for one, state in before), entry(untouched))
+    async with database.transaction() as connection:
+        await settle(connection, database.dialect, {one.id for one, _ in before})
+        await settle(connection, database.dialect, set())
+
+    settled = {DeliveryState.DEAD, DeliveryState.RECEIVED}
+    expected = [("settled" if state in settled else state, "unparsable") for _, state in before]
+    assert [((row := await logged(one)).state, row.reason) for one, _ in before] == expected
+    assert (await logged(untouched)).state == "dead"
 
 
 _any_text = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -72,7 +112,7 @@ async def test_nothing_that_a_delivery_holds_keeps_it_out_of_the_log(
     await write(database, entry(one, reason=reason, detail=detail))
 
     row = await logged(one)
-    assert bytes(row.body) == one.body
+    assert bytes(row.body or b"") == one.body
     assert bytes(row.fingerprint).hex() == one.fingerprint
     assert [row.source, row.account, row.vendor, row.event] == [*map(without_nul, (one.source, one.account, one.vendor, one.event))]
     assert row.headers == {without_nul(name): without_nul(value) for name, value in one.headers.items()}
@@ -149,7 +189,7 @@ async def test_attempts_are_counted_and_committed_before_they_begin(database: Da
 
     assert [await begin_attempt(database, one) for _ in range(3)] == [1, 2, 3]
     row = await logged(one)
-    assert (row.state, row.attempts, bytes(row.body)) == ("received", 3, one.body)
+    assert (row.state, row.attempts, bytes(row.body or b"")) == ("received", 3, one.body)
 
 
 async def test_no_attempt_begins_at_what_was_applied(database: Database) -> None:
@@ -212,4 +252,20 @@ async def test_only_what_was_applied_then_about_the_unknown_subject_is_ignored(d
     assert [(row.subject, row.reason, row.account, row.received_at) for row in rows] == [
         ("l/c", "unknown_subject", "hse", NOON),
         ("l/c/a", "unknown_subject", "hse", NOON + minute),
+    ]
+
+
+async def test_only_what_is_dead_is_dropped_with_what_it_was_and_why(database: Database) -> None:
+    dead, said, applied = created(), created(), created()
+    states = [entry(dead, reason=Reason.UNPARSABLE), entry(said, detail="KeyError"), entry(applied, DeliveryState.APPLIED)]
+    await write(database, *states)
+    async with database.transaction() as connection:
+        dropped = await drop(connection, database.dialect, [dead.id, said.id, applied.id], "a te\0st")
+
+    rows = [await logged(one) for one in (dead, said, applied)]
+    assert dropped == {dead.id, said.id}
+    assert [(row.state, row.reason, row.detail) for row in rows] == [
+        ("settled", "unparsable", "dropped: a te\\x00st"),
+        ("settled", None, "KeyError; dropped: a te\\x00st"),
+        ("applied", None, None),
     ]

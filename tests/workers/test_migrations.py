@@ -12,10 +12,12 @@ import pytest
 from tortoise.utils import generate_schema_for_client
 
 from schemas.delivery import now_utc
+from schemas.states import DeliveryState
 from tests.services.postgres import Postgres
-from tests.workers.made import until
+from tests.workers.made import created, until
 from workers.database import Connection, Database, close_database, open_database
-from workers.migrations import CURRENT, MIGRATIONS, SchemaMismatch, SchemaVersion, check_schema, migrate
+from workers.log import Entry, LoggedDelivery, record
+from workers.migrations import CURRENT, MIGRATIONS, SchemaMismatch, SchemaVersion, _statements, check_schema, migrate
 
 _POSTGRES_COLUMNS = """
     SELECT table_name AS t, column_name AS name, data_type AS kind, is_nullable = 'NO' AS required FROM information_schema.columns
@@ -186,3 +188,23 @@ async def test_a_newer_schema_that_does_not_serve_this_program_is_refused(spoilt
 
     with pytest.raises(SchemaMismatch, match=f"version {CURRENT + 2}, .* programs from {CURRENT + 1}; this one is {CURRENT}: upgrade it"):
         await check_schema(spoilt_database)
+
+
+async def test_the_log_that_was_there_before_is_there_after(database_url: str) -> None:
+    opened = await open_database(database_url)
+    try:
+        for migration in MIGRATIONS[:3]:
+            for statement in _statements(migration, opened.dialect):
+                await opened.connection.execute_query(statement)
+            await SchemaVersion.create(version=migration.version, oldest_served=migration.oldest_served, applied_at=now_utc())
+        entries = [Entry(created(str(number)), DeliveryState.APPLIED, "E", subject=str(number)) for number in range(3)]
+        async with opened.transaction() as connection:
+            await record(connection, opened.dialect, entries)
+        before = [dict(row) for row in await LoggedDelivery.all().order_by("id").values()]
+        await migrate(opened)
+        await LoggedDelivery.filter(subject="1").update(body=None)
+        after = [dict(row) for row in await LoggedDelivery.all().order_by("id").values()]
+    finally:
+        await close_database()
+
+    assert after == [row | ({"body": None} if row["subject"] == "1" else {}) for row in before]

@@ -11,7 +11,7 @@ from schemas.events import DriftFound, Event, EventType
 from schemas.states import DriftKind
 from tests.workers.made import NOON, until
 from workers.database import Database
-from workers.outbox import LEASE, EventSequence, OutboxEvent, Waiting, append, claim, settle
+from workers.outbox import LEASE, OFTEN, EventSequence, OutboxEvent, Waiting, afresh, append, claim, drop, settle
 
 
 def drift(subject: str, *differing: str, account: str = "hse") -> Event:
@@ -138,3 +138,19 @@ async def test_an_event_is_told_as_it_was_kept(database: Database) -> None:
     assert one.told["id"] == str(one.id)
     assert (one.told["type"], one.told["subject"], one.told["time"]) == ("muster.drift.found.v1", "hse/a", "2026-03-01T12:00:00Z")
     assert one.told["data"] == {"action_subscription_id": "a", "kind": "different", "differing": ["status"], "run": None}
+
+
+async def test_only_what_was_tried_often_is_tried_afresh_or_dropped(database: Database) -> None:
+    await keep(database, drift("a"), drift("b"), drift("a"))
+    await OutboxEvent.filter(subject="hse/a", sequence=1).update(attempts=OFTEN)
+    await OutboxEvent.filter(subject="hse/b").update(attempts=OFTEN - 1)
+    often, seldom, never = [(await OutboxEvent.get(subject=f"hse/{name}", sequence=n)).event for name, n in (("a", 1), ("b", 1), ("a", 2))]
+    async with database.transaction() as connection:
+        afresh_ = await afresh(connection, database.dialect, [often, seldom, never])
+        too_late = await drop(connection, database.dialect, [often, seldom, never])
+    await OutboxEvent.filter(event=often).update(attempts=OFTEN)
+    async with database.transaction() as connection:
+        dropped = await drop(connection, database.dialect, [often, seldom, never])
+
+    assert (afresh_, too_late, dropped) == ({often}, set(), {often})
+    assert await numbers() == {"hse/b": [1], "hse/a": [2]}

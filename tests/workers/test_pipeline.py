@@ -16,6 +16,7 @@ from schemas.delivery import Delivery
 from schemas.samples import SUBSCRIPTION
 from schemas.states import DeliveryState, Reason
 from tests.workers.made import CREATE, DELETE, NOON, created, deleted, delivery, logged, states
+from tests.workers.said import Said, anything_said, expected
 from workers.database import Database, DatabaseAway
 from workers.handlers import Outcome, handle
 from workers.log import LoggedDelivery, begin_attempt
@@ -35,20 +36,6 @@ async def mirrored(account: str = "hse") -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Said:
-    """One webhook as a vendor might send it; `note` makes bodies of one subscription differ."""
-
-    subject: int
-    event: str
-    second: int
-    note: int
-
-    def sent(self, account: str) -> Delivery:
-        body = SUBSCRIPTION | {"action_subscription_id": f"s{self.subject}", "data": {"note": self.note}}
-        return delivery(body, self.event, account=account, received_at=NOON + timedelta(seconds=self.second))
-
-
-@dataclass(frozen=True)
 class Handed:
     """One batch that a worker is handed."""
 
@@ -57,32 +44,15 @@ class Handed:
     which: tuple[int, ...]
 
 
-_said = st.builds(Said, st.integers(0, 2), st.sampled_from([CREATE, DELETE]), st.integers(0, 2), st.integers(0, 1))
-
-
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Said], list[Handed]]:
     """Webhooks, and batches in which every one is handed out at least once, to either of two workers."""
-    said = draw(st.lists(_said, min_size=1, max_size=6))
+    said = draw(st.lists(anything_said, min_size=1, max_size=6))
     batch = st.lists(st.integers(0, len(said) - 1), min_size=1, max_size=6).map(tuple)
     handed = draw(st.lists(st.builds(Handed, st.integers(0, 1), st.booleans(), batch), max_size=5))
     forgotten = sorted(set(range(len(said))) - {index for one in handed for index in one.which})
     rest = draw(st.permutations(forgotten))
     return said, [*handed, *([Handed(draw(st.integers(0, 1)), draw(st.booleans()), tuple(rest))] if rest else [])]
-
-
-def expected(deliveries: list[Delivery]) -> dict[str, tuple[str, Any, Any, str]]:
-    """The model: of everything said about a subscription, the strongest."""
-    strongest: dict[str, tuple[Any, ...]] = {}
-    for one in deliveries:
-        body = json.loads(one.body)
-        strength = (one.event == DELETE, one.received_at, one.fingerprint)
-        subject = body["action_subscription_id"]
-        strongest[subject] = max(strongest.get(subject, (False,)), (*strength, json.dumps(body["data"])), key=lambda found: found[:3])
-    return {
-        subject: ("deleted" if gone else "live", json.loads(data), at, fingerprint)
-        for subject, (gone, at, fingerprint, data) in strongest.items()
-    }
 
 
 LATE_CREATE = [Said(0, DELETE, 0, 0), Said(0, CREATE, 2, 1)], [Handed(0, False, (0,)), Handed(1, False, (1,)), Handed(0, True, (1, 0))]
@@ -230,7 +200,7 @@ async def test_what_is_buried_is_logged_with_its_reason_and_mirrors_nothing(data
     await Pipeline(database).bury([one], Reason.DEAD_LETTERED, "why")
 
     row = await logged(one)
-    assert (row.state, row.reason, row.detail, bytes(row.body)) == ("dead", "dead_lettered", "why", one.body)
+    assert (row.state, row.reason, row.detail, bytes(row.body or b"")) == ("dead", "dead_lettered", "why", one.body)
     assert await mirrored() == {}
 
 
@@ -259,7 +229,7 @@ async def test_whatever_is_delivered_ends_in_the_log_verbatim(
     await (pipeline.one_by_one if alone else pipeline.together)([one])
 
     row = await logged(one)
-    assert bytes(row.body) == body
+    assert bytes(row.body or b"") == body
     assert row.state in set(DeliveryState) - {DeliveryState.RECEIVED}
     assert row.state == "applied" or row.reason in set(Reason)
 
@@ -291,7 +261,7 @@ async def test_what_fails_alone_five_times_is_dead_and_its_neighbours_are_applie
 
     assert await states(before, poison, after) == [("applied", None), ("dead", "handler_failed"), ("applied", None)]
     row = await logged(poison)
-    assert (row.attempts, row.detail, bytes(row.body)) == (ATTEMPTS, type(error).__name__, poison.body)
+    assert (row.attempts, row.detail, bytes(row.body or b"")) == (ATTEMPTS, type(error).__name__, poison.body)
     assert calls.count(poison) == ATTEMPTS + (not redelivered)
     assert await mirrored() == {"s1": "live", "s3": "live"}
     assert tally == {"applied": 2, "dead": 1}

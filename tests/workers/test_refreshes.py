@@ -49,6 +49,16 @@ async def test_touches_of_one_thing_are_one_row_that_knows_the_first_and_the_las
     assert await Refresh.all().count() == 3
 
 
+async def test_what_was_news_is_told_where_it_is_asked_for(database: Database) -> None:
+    await touched(database, touch())
+    later = NOON + timedelta(seconds=1)
+    async with database.transaction() as connection:
+        news = await mark(connection, database.dialect, [touch(), touch("p2"), touch("p3", later), touch("p3")], SKEW, noting=True)
+        again = await mark(connection, database.dialect, [touch(at=later), touch("p2")], SKEW, noting=True)
+
+    assert (news, again) == ([touch("p2").key, touch("p3").key], [touch().key])
+
+
 async def test_nothing_is_due_before_a_fetch_could_decide_over_the_touch(database: Database) -> None:
     await touched(database, touch())
 
@@ -138,6 +148,14 @@ async def test_what_a_fetch_shows_beside_what_was_asked_is_answered_too(database
         await answered(connection, database.dialect, "hse", KIND, ["p1", "p3", "p4"], LATER)
 
     assert sorted((row.subject, row.kind) for row in await Refresh.all()) == [("p1", "certificate"), ("p2", KIND), ("p3", KIND)]
+
+
+async def test_a_row_goes_on_with_the_trace_of_its_last_touch(database: Database) -> None:
+    await touched(database, touch(trace="first"), touch("p2", trace="only"), touch("p3", trace="first"))
+    await touched(database, touch(at=NOON + timedelta(seconds=1), trace="last"), touch("p3", NOON + timedelta(seconds=1)))
+    await touched(database, touch(at=NOON - timedelta(seconds=1), trace="late"))
+
+    assert {one.subject: one.trace for one in await claimed(database)} == {"p1": "last", "p2": "only", "p3": None}
 
 
 async def test_an_account_without_api_is_never_to_be_fetched(database: Database) -> None:

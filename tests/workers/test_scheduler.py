@@ -23,7 +23,7 @@ from workers.migrations import migrate
 from workers.mirror.apply import Mirror
 from workers.polls import POLLS
 from workers.scheduler import Scheduler
-from workers.schedules import Schedule
+from workers.schedules import OURS, Schedule, Turn
 from workers.vendors.accounts import CLIENTS, OpenAccount, OpenAccounts
 from workers.vendors.errors import Complaint, Refused
 
@@ -205,5 +205,27 @@ async def test_a_database_that_was_away_is_gone_on_with(spoilt_postgres: Databas
 def test_every_poll_that_can_be_set_exists() -> None:
     settable = {(vendor, name) for vendor, account in (("4hse", HSE), ("kare", KARE)) for name in type(account.polls).model_fields}
 
-    assert set(POLLS) == settable | {("ispring", "observations"), ("ispring", "subscribers")}
+    others = {("anewspring", "course_results"), ("ispring", "observations"), ("ispring", "subscribers")}
+    assert set(POLLS) == settable | others
     assert {vendor for vendor, _ in POLLS} <= set(CLIENTS)
+
+
+async def test_a_chore_of_musters_own_is_done_by_one_worker_like_a_poll(database: Database) -> None:
+    began, opened = list[datetime](), OpenAccounts({}, now_utc)
+
+    async def chore() -> int:
+        began.append(now_utc())
+        return 7
+
+    chores = [(Turn(OURS, "tidying", timedelta(seconds=1)), chore)]
+    tasks = [asyncio.create_task(Scheduler(database, Mirror(), opened, now_utc, chores=chores, rest=0.05).run()) for _ in range(3)]
+    try:
+        await until(lambda: len(began) == 2, "a second time")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    row = await Schedule.get()
+    assert (row.account, row.name, row.failures) == ("(muster)", "tidying", 0)
+    assert began[1] - began[0] >= timedelta(seconds=0.9)

@@ -16,8 +16,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "Find every mistake in the settings, then try database and broker."),
     "status": ("status", "Counts, the oldest that waits, queue depth."),
     "sources": ("sources", "The configured senders: list, addresses to paste, wait for the first request."),
+    "rejected": ("rejected", "What failed verification on this host: list, show; let in what verifies now."),
+    "spool": ("spool", "What waits on this host's disk: status, drain."),
     "trigger": ("trigger", "Send a sample webhook, signed as the vendor would sign it."),
-    "deliveries": ("deliveries", "The delivery log: list, show."),
+    "deliveries": ("deliveries", "The delivery log: list, show; export and import."),
+    "replay": ("replay", "Process logged deliveries again: select, try dry, resume; list the runs."),
+    "dead": ("dead", "What was given up: list, show, try again (replay), drop."),
+    "audit": ("audit", "Who did what by hand, when and why."),
     "vendor": ("vendor", "Try a vendor's API by hand, with an account's own credentials."),
     "ispring": ("ispring", "Connect iSpring Learn's webhooks: register, confirm, subscribe; list."),
     "subscriptions": ("subscriptions", "The mirrored compliance schedule: list, show."),
@@ -27,6 +32,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "rules": ("rules", "What leads to enrollments: list, preview, apply; explain a subscription."),
     "followups": ("followups", "What is needed and how far it is: list, show; release what is held, cancel."),
     "identities": ("identities", "Who people and offices are in the training's accounts: list, missing, import."),
+    "erase": ("erase", "Erase what is kept of one person, and keep out what may still arrive."),
+    "deploy": ("deploy", "Example files to run it with: systemd, containers, proxy, broker, Prometheus: list, export."),
 }
 
 EPILOG = """\b

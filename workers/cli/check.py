@@ -67,7 +67,7 @@ async def _try_rules(settings: Settings, places: dict[str, str]) -> list[str]:
     from workers.vendors.anewspring import Anewspring
     from workers.vendors.errors import VendorError
 
-    for rule in await listed(settings.rules):
+    for rule in await listed(settings.rules, settings.accounts):
         if rule.state == "vanished" and rule.needs:
             click.echo(f"warning: rule {rule.name} has vanished, and {rule.needs:,} needs go on as it planned them", err=True)
         elif rule.state == "pending":
@@ -110,7 +110,7 @@ async def _try_broker(broker_url: str) -> list[str]:
     import aio_pika
 
     from receiver.publisher import topology_is_there
-    from schemas.broker_faults import BROKER_FAULTS
+    from schemas.broker_faults import BROKER_FAULTS, told
 
     shown = redacted(broker_url)
     try:
@@ -120,7 +120,7 @@ async def _try_broker(broker_url: str) -> list[str]:
         finally:
             await connection.close()
     except BROKER_FAULTS as error:
-        return [f"broker: {shown} cannot be used ({type(error).__name__}): start it, or correct `broker`"]
+        return [f"broker: {shown} cannot be used ({told(error)}): start it, or correct `broker`"]
     if not there:
         return [f"broker: {shown} has no exchange of muster's: run `muster init`"]
     click.echo(f"broker: {shown}: fine")

@@ -9,6 +9,7 @@ import click
 
 from schemas.reader import Role
 from schemas.states import EXPLANATIONS, DeliveryState, Reason
+from workers.cli.carrying import export_deliveries, import_deliveries
 from workers.cli.options import config_option, fail, json_option, print_json, settings_for, with_database
 from workers.cli.screen import local_time, print_table
 
@@ -16,6 +17,10 @@ from workers.cli.screen import local_time, print_table
 @click.group()
 def deliveries() -> None:
     """Look into the delivery log: every request that was accepted, verbatim, and what became of it."""
+
+
+deliveries.add_command(export_deliveries)
+deliveries.add_command(import_deliveries)
 
 
 @deliveries.command("list")
@@ -59,7 +64,7 @@ def show(config: Path | None, delivery: UUID, as_json: bool) -> None:
         "replay_of": found.replay_of and str(found.replay_of),
         "fingerprint": bytes(found.fingerprint).hex(),
         "headers": found.headers,
-        "body": bytes(found.body).decode("utf-8", "backslashreplace"),
+        "body": None if found.body is None else bytes(found.body).decode("utf-8", "backslashreplace"),
     }
     if as_json:
         print_json(detail)
@@ -68,6 +73,11 @@ def show(config: Path | None, delivery: UUID, as_json: bool) -> None:
         click.echo(f"{name:12} {'-' if value is None else value}")
     if found.reason:
         click.echo(f"{'':12} {EXPLANATIONS[Reason(found.reason)]}")
+    if found.body is None and found.reason != Reason.ERASED:
+        gone = (
+            f"its original has headers and body: {found.replay_of}" if found.replay_of else "headers and body are dropped after keep_bodies"
+        )
+        click.echo(f"{'':12} {gone}")
 
 
 def _summary(one: Any) -> dict[str, Any]:

@@ -1,60 +1,88 @@
-"""The receiver's spool as the workers' inlet: embedded, the spool is the queue."""
+"""The receiver's spool as the workers' inlet: embedded, the spool is the queue, and beside it that of the replays is theirs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from receiver.spool import Row, Spool
+from receiver.spool import REPLAYS, Row, Spool
 from schemas.delivery import decode
+from schemas.settings import Settings
 from schemas.states import Reason
-from workers.consumer import wrapped
-from workers.lane import Batch
+from workers.envelopes import wrapped
+from workers.lane import REPLAYS_AT_ONCE, Batch, Turns
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """Rows, and where they are."""
+
+    spool: Spool
+    seqs: Sequence[int]
 
 
 class SpoolInlet:
-    """Batches straight from the spool; a row is forgotten only after its batch was committed, with the next take."""
+    """Batches straight from the spools; a row is forgotten only after its batch was committed, with the next take from there."""
 
-    def __init__(self, spool: Spool, batch: int) -> None:
-        self._spool, self._batch = spool, batch
-        self._settled: Sequence[int] = ()
+    def __init__(self, live: Spool, replays: Spool, batch: int) -> None:
+        self._live, self._replays, self._batch = live, replays, batch
+        self._turns = Turns(live, replays)
+        self._settled: dict[Spool, Sequence[int]] = {live: (), replays: ()}
 
     async def run(self) -> None:
         """Nothing to keep alive; when it ends, forget what was settled last."""
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            await self._spool.forget(self._settled)
+            for spool, settled in self._settled.items():
+                await spool.forget(settled)
 
     async def take(self) -> Batch:
         """Wait for rows; what a process took and did not live to settle comes as suspects."""
         while True:
-            settled, self._settled = self._settled, ()
-            rows = await self._spool.take(self._batch, settled)
-            if rows:
-                return _batch(rows)
-            await self._spool.grown(1.0)
+            for spool in self._turns.order():
+                if rows := await self._rows(spool):
+                    self._turns.took(spool, emptied=spool is self._live and len(rows) < self._batch)
+                    return _batch(rows, spool, replays=spool is self._replays)
+            # Replays are appended by other processes, which nobody hears of: they are looked for once a second.
+            await self._live.grown(1.0)
 
     async def settle(self, batch: Batch) -> None:
         """Remember to forget its rows."""
-        assert isinstance(batch.ticket, list)
-        self._settled = batch.ticket
+        assert isinstance(batch.ticket, _Ticket)
+        self._settled[batch.ticket.spool] = batch.ticket.seqs
 
     async def pause(self) -> None:
-        """Nothing to do: the spool hands out only when asked."""
+        """Nothing to do: a spool hands out only when asked."""
 
     async def resume(self) -> None:
         """Nothing to do."""
 
+    async def _rows(self, spool: Spool) -> Sequence[Row]:
+        settled, self._settled[spool] = self._settled[spool], ()
+        return await spool.take(self._batch if spool is self._live else REPLAYS_AT_ONCE, settled)
 
-def _batch(rows: Sequence[Row]) -> Batch:
+
+@asynccontextmanager
+async def spool_inlet(live: Spool, settings: Settings) -> AsyncIterator[SpoolInlet]:
+    """An inlet from a receiver's spool, and from that of the replays, opened beside it; raises SpoolInUse."""
+    replays = Spool.open(settings.data_dir, settings.worker.replays_max, owner=True, file=REPLAYS)
+    try:
+        yield SpoolInlet(live, replays, settings.worker.batch)
+    finally:
+        await replays.close()
+
+
+def _batch(rows: Sequence[Row], spool: Spool, *, replays: bool) -> Batch:
     deliveries, dead = [], []
     for row in rows:
         try:
             deliveries.append(decode(row.spooled.delivery))
         except ValidationError:
             dead.append((wrapped(row.spooled.delivery), Reason.UNREADABLE_ENVELOPE, "a row of the spool"))
-    ticket = [row.seq for row in rows]
+    ticket = _Ticket(spool, [row.seq for row in rows])
     if rows[0].suspect:
-        return Batch(suspects=deliveries, dead=dead, ticket=ticket)
-    return Batch(fresh=deliveries, dead=dead, ticket=ticket)
+        return Batch(suspects=deliveries, dead=dead, replays=replays, ticket=ticket)
+    return Batch(fresh=deliveries, dead=dead, replays=replays, ticket=ticket)

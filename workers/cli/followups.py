@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,7 +12,7 @@ import click
 from schemas.reader import Role
 from schemas.settings import Settings
 from schemas.states import NeedState
-from workers.cli.options import MISUSED, config_option, fail, json_option, on_database, print_json, settings_for, with_database
+from workers.cli.options import MISUSED, by_option, config_option, fail, json_option, on_database, print_json, settings_for, with_database
 from workers.cli.screen import local_time, print_table
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
@@ -25,8 +26,11 @@ Command = Callable[..., Any]
 _SHOWN = 50
 
 #: What --json and the tables show of each.
-_NEED = ("id", "account", "action_subscription_id", "rule", "cycle", "state", "reason", "state_at", "due_at", "attempt", "wait_until")
-_TARGET = ("step", "state", "enrollment", "result")
+_NEED = (
+    *("id", "account", "action_subscription_id", "rule", "cycle", "state", "reason", "alarm"),
+    *("state_at", "due_at", "attempt", "wait_until"),
+)
+_TARGET = ("step", "state", "enrollment", "due_at", "result")
 _ENROLLMENT = (
     *("id", "account", "kind", "learner", "target", "round", "state", "reason", "state_at", "found"),
     *("wish", "due_at", "attempts", "error", "start_on", "expire_on", "remote", "enrolled_at"),
@@ -53,15 +57,17 @@ def _filters(command: Command) -> Command:
 @followups.command("list")
 @config_option
 @_filters
-@click.option("--overdue", is_flag=True, help="Only those whose due time has passed, or whose seat has expired.")
+@click.option("--overdue", is_flag=True, help="Only those whose due time has passed, whatever keeps them, or whose seat has expired.")
+@click.option("--alarms", is_flag=True, help="Only those at which a person should look: corrected, not valid in time, waiting too long.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many, the last moved first.")
 @json_option
-def list_followups(config: Path | None, overdue: bool, limit: int, as_json: bool, **asked: str | None) -> None:
+def list_followups(config: Path | None, overdue: bool, alarms: bool, limit: int, as_json: bool, **asked: str | None) -> None:
     """List needs: whose, by which rule, in what state and why."""
+    from schemas.delivery import now_utc
     from workers.operations.followups import find
 
-    late = (NeedState.OVERDUE, NeedState.LAPSED) if overdue else ()
-    found = with_database(settings_for(config, Role.WORKER), functools.partial(find, _wanted(asked, late), limit))
+    wanted = replace(_wanted(asked, ()), alarms=alarms, late=now_utc() if overdue else None)
+    found = with_database(settings_for(config, Role.WORKER), functools.partial(find, wanted, limit))
     if as_json:
         print_json([_fields(one, _NEED) for one in found])
         return
@@ -91,10 +97,11 @@ def show(config: Path | None, need: UUID, as_json: bool) -> None:
 @click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]…")
 @_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@by_option
 @json_option
-def release(config: Path | None, ids: tuple[UUID, ...], yes: bool, as_json: bool, **asked: str | None) -> None:
+def release(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_json: bool, **asked: str | None) -> None:
     """Say yes to needs that are held: by the guard, or until their next step is approved."""
-    _decide("release", config, _meant(ids, asked, (NeedState.HELD,)), yes=yes, as_json=as_json)
+    _decide("release", config, _meant(ids, asked, (NeedState.HELD,)), yes=yes, as_json=as_json, who=who)
 
 
 @followups.command()
@@ -103,14 +110,15 @@ def release(config: Path | None, ids: tuple[UUID, ...], yes: bool, as_json: bool
 @_filters
 @click.option("--reason", help="Why, for whoever reads the moves later.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@by_option
 @json_option
-def cancel(config: Path | None, ids: tuple[UUID, ...], yes: bool, as_json: bool, reason: str | None, **asked: str | None) -> None:
+def cancel(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_json: bool, reason: str | None, **asked: str | None) -> None:
     """Say no to needs: they are undone for good, and what was done for them as their rules say.
 
     What the guard keeps from being undone stays as it is.
     """
     open_states = tuple(state for state in NeedState if state not in (NeedState.RECORDED, NeedState.VALID, NeedState.UNDONE))
-    _decide("cancel", config, _meant(ids, asked, open_states), yes=yes, as_json=as_json, reason=reason)
+    _decide("cancel", config, _meant(ids, asked, open_states), yes=yes, as_json=as_json, who=who, reason=reason)
 
 
 def _meant(ids: tuple[UUID, ...], asked: dict[str, str | None], states: tuple[NeedState, ...]) -> "Wanted":
@@ -159,7 +167,13 @@ async def _decided(verb: str, settings: Settings, found: Sequence["Need"], more:
 
 
 def _table(found: Sequence["Need"]) -> None:
-    rows = [(one.id, one.rule, one.state, one.reason, local_time(one.state_at), one.account, one.action_subscription_id) for one in found]
+    rows = [
+        (
+            *(one.id, one.rule, one.state, "; ".join(filter(None, (one.reason, one.alarm)))),
+            *(local_time(one.state_at), one.account, one.action_subscription_id),
+        )
+        for one in found
+    ]
     print_table(("follow-up", "rule", "state", "why", "since", "account", "subscription"), rows)
 
 

@@ -66,7 +66,7 @@ def missing(config: Path | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
 def import_(config: Path | None, file: Path, as_json: bool) -> None:
-    r"""Import a CSV file, all of it or nothing.
+    """Import a CSV file, all of it or nothing.
 
     \b
     account,kind,here,there

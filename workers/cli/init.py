@@ -56,7 +56,7 @@ async def _migrate(settings: Settings) -> None:
 
 
 async def _declare(broker_url: str) -> None:
-    from schemas.broker_faults import BROKER_FAULTS
+    from schemas.broker_faults import BROKER_FAULTS, told
     from workers.consumer import TopologyDiffers, declare_at
 
     try:
@@ -64,5 +64,5 @@ async def _declare(broker_url: str) -> None:
     except TopologyDiffers as error:
         fail(str(error))
     except BROKER_FAULTS as error:
-        fail(f"the broker at {redacted(broker_url)} cannot be used ({type(error).__name__}); is it running, and is `broker` right?")
+        fail(f"the broker at {redacted(broker_url)} cannot be used ({told(error)}); is it running, and is `broker` right?")
     click.echo(f"broker {redacted(broker_url)}: exchanges and queues are there")

@@ -79,7 +79,7 @@ def connect(
     muster sources urls --show-secrets        # the address, with that token
     muster ispring connect lms --secret-file hook-secret --url-file hook-url
     muster ispring connect lms --secret-file hook-secret --url-file hook-url --event COURSE_STATUS_CHANGED
-    """  # noqa: D301 - \b is click's mark for lines that stay as they are
+    """
     settings = settings_for(config, Role.WORKER)
     configured = _account(settings, account)
     secret, url = _read(secret_file, "--secret-file"), _address(url_file, configured)

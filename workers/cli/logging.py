@@ -2,21 +2,32 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import stamina.instrumentation
 import structlog
 
 from schemas.settings import LogSettings
+from schemas.traces import current
 
-#: aio-pika and aiormq put URLs and frames into their lines, uvicorn tracebacks; what they tell, we tell ourselves.
-_QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "tortoise": logging.WARNING, "uvicorn": logging.CRITICAL}
+#: aio-pika, aiormq and OpenTelemetry put URLs and frames into their lines, uvicorn tracebacks; what they tell, we tell ourselves.
+_QUIET = dict.fromkeys(("aio_pika", "aiormq", "opentelemetry", "urllib3", "uvicorn"), logging.CRITICAL) | {"tortoise": logging.WARNING}
+
+
+def _with_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What is told while something traced is worked on, can be found from its trace."""
+    trace = current().trace
+    return {**event, "trace": trace.split("-")[1]} if trace else event
 
 
 def configure(settings: LogSettings) -> None:
     """Set up both kinds of loggers; `auto` is JSON unless somebody watches."""
     pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        _with_trace,
         structlog.processors.TimeStamper(fmt="iso", utc=not pretty),
         structlog.processors.format_exc_info,
     ]

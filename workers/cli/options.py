@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import getpass
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -37,6 +39,17 @@ def config_option(command: Command) -> Command:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+#: Who does what is kept with a name: in the audit log, in a run.
+by_option = click.option("--by", "who", default=_os_user, show_default="the OS user", help="Who does it, as it is kept.")
 
 
 def settings_for(config: Path | None, role: Role) -> Settings:

@@ -7,10 +7,12 @@ import click
 from receiver.spool import SpoolInUse
 from schemas.reader import Role
 from schemas.settings import Settings
+from schemas.traces import Tracer
 from workers.cli.logging import configure
 from workers.cli.options import MISUSED, config_option, fail, run, settings_for
 from workers.cli.process import AddressTaken, Process, stop_on_signals
 from workers.cli.receiver_side import receiver_side
+from workers.cli.tracing import tracing
 
 
 @click.command()
@@ -25,15 +27,16 @@ def receive(config: Path | None) -> None:
         fail("`receive` needs a broker: set `broker`, or use `muster serve`, which needs none", MISUSED)
     configure(settings.log)
     try:
-        run(_receive, settings)
+        with tracing(settings.tracing, "muster-receiver") as tracer:
+            run(_receive, settings, tracer)
     except AddressTaken as error:
         fail(str(error))
     except SpoolInUse as error:
         fail(f"{error.__doc__} (data_dir = {settings.data_dir})")
 
 
-async def _receive(settings: Settings) -> None:
+async def _receive(settings: Settings, tracer: Tracer) -> None:
     stop = stop_on_signals()
-    async with receiver_side(settings) as side:
+    async with receiver_side(settings, tracer=tracer) as side:
         assert side.publisher is not None
-        await Process(side.sites, [side.publisher.run()], settings.receiver.grace).run(stop)
+        await Process(side.sites, [side.run(side.publisher.beat, side.publisher.run())], settings.receiver.grace).run(stop)

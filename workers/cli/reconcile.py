@@ -37,7 +37,7 @@ _KEYS = ("kind", "subject", "differing")
 @click.option("--accept-missing", is_flag=True, help="What the vendor does not show is deleted, however much it is.")
 @json_option
 def reconcile(config: Path | None, account: str | None, as_json: bool, **asked: Any) -> None:
-    r"""Compare the mirror with 4HSE, row by row, heal what differs, and report the drift.
+    """Compare the mirror with 4HSE, row by row, heal what differs, and report the drift.
 
     \b
     missing    4HSE shows it, the mirror did not      its webhook was lost

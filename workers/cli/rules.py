@@ -10,7 +10,7 @@ import click
 from schemas.reader import Role
 from schemas.rules import Rule
 from schemas.settings import Settings
-from workers.cli.options import MISUSED, config_option, fail, json_option, on_database, print_json, settings_for, with_database
+from workers.cli.options import MISUSED, by_option, config_option, fail, json_option, on_database, print_json, settings_for, with_database
 from workers.cli.screen import local_time, print_table
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
@@ -34,7 +34,7 @@ def list_rules(config: Path | None, as_json: bool) -> None:
     from workers.operations.rules import listed
 
     settings = settings_for(config, Role.WORKER)
-    found = with_database(settings, functools.partial(listed, settings.rules))
+    found = with_database(settings, functools.partial(listed, settings.rules, settings.accounts))
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -63,9 +63,10 @@ def preview(config: Path | None, name: str | None, limit: int, as_json: bool) ->
 @config_option
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@by_option
 @json_option
-def apply(config: Path | None, names: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Say yes to rules as they are now: from now on they plan. Shows the numbers first, and asks."""
+def apply(config: Path | None, names: tuple[str, ...], yes: bool, who: str, as_json: bool) -> None:
+    """Say yes to rules as they are now: from now on they plan. Shows the numbers first, and asks. `muster audit` tells who did."""
     settings = settings_for(config, Role.WORKER)
     chosen = _chosen(settings, names)
     found = on_database(settings, functools.partial(_previews, settings, chosen, 0))
@@ -74,7 +75,7 @@ def apply(config: Path | None, names: tuple[str, ...], yes: bool, as_json: bool)
             _print(one)
     if not yes:
         click.confirm(f"Apply {', '.join(rule.name for rule in chosen)}?", abort=True, err=True)
-    on_database(settings, functools.partial(_apply, chosen))
+    on_database(settings, functools.partial(_apply, chosen, who))
     if as_json:
         print_json([asdict(one) | {"state": "applied"} for one in found])
     else:
@@ -115,11 +116,11 @@ async def _previews(settings: Settings, chosen: list[Rule], limit: int, database
     return [await preview(database, rule, settings.accounts, limit) for rule in chosen]
 
 
-async def _apply(chosen: list[Rule], database: "Database") -> None:
+async def _apply(chosen: list[Rule], who: str, database: "Database") -> None:
     from schemas.delivery import now_utc
     from workers.operations.rules import apply
 
-    await apply(database, chosen, now_utc())
+    await apply(database, chosen, now_utc(), who)
 
 
 async def _explained(settings: Settings, subscription: str, account: str | None) -> list["Explained"]:

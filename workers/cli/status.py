@@ -32,9 +32,7 @@ def _lines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "as of", local_time(now)
     yield "deliveries", "  ".join(f"{state} {count}" for state, count in figures["deliveries"].items())
     yield "subscriptions", "  ".join(f"{state} {count}" for state, count in figures["subscriptions"].items())
-    for noun in ("followups", "enrollments"):
-        if figures[noun]:
-            yield noun, "  ".join(f"{state} {count}" for state, count in figures[noun].items())
+    yield from _followups(figures)
     yield "last received", ago(figures["last_received"], now)
     yield "oldest waiting", ago(figures["oldest_waiting"], now)
     if figures["held_envelopes"]:
@@ -50,6 +48,14 @@ def _lines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "hints alone", f"{', '.join(figures['without_api'])}: no API is configured that could confirm what webhooks say"
 
 
+def _followups(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for noun in ("followups", "enrollments"):
+        if figures[noun]:
+            yield noun, "  ".join(f"{state} {count}" for state, count in figures[noun].items())
+    if figures["overdue"] or figures["alarms"]:
+        yield "look at", f"overdue {figures['overdue']}  alarms {figures['alarms']}: `muster followups list --overdue`, `--alarms`"
+
+
 def _freshness(fresh: dict[str, Any], now: Any) -> Iterator[tuple[str, str]]:
     for one in fresh["sources"]:
         yield "source", f"{_quiet(one)}{one['name']} of {one['account']}: last delivery {ago(one['last_delivery'], now)}"
@@ -57,8 +63,18 @@ def _freshness(fresh: dict[str, Any], now: Any) -> Iterator[tuple[str, str]]:
         failures = f", {one['failures']} failures since" if one["failures"] else ""
         text = f"{one['name']} of {one['account']}: last success {ago(one['last_success'], now)}{failures}"
         yield "poll", _quiet(one) + text + _error(one["error"])
+    for one in fresh["receivers"]:
+        yield "receiver", _quiet(one) + _receiver(one, now)
     for one in fresh["subscribers"]:
         yield "subscriber", f"{_quiet(one)}{one['name']} of {one['account']}: {one['state']}, for {one['event']}"
+
+
+def _receiver(one: dict[str, Any], now: Any) -> str:
+    spooled = f"{one['spooled']} spooled" + (f", the oldest {ago(one['spooled_since'], now)}" if one["spooled"] else "")
+    rejected = f", {one['rejected']} rejected, the last {ago(one['rejected_last'], now)}" if one["rejected"] else ""
+    lost = f", {one['rejected_lost']} more not kept" if one["rejected_lost"] else ""
+    full = ", its spool is full" if one["spool_full"] else ""
+    return f"{one['name']}: {'stopped' if one['stopped'] else 'as of'} {ago(one['as_of'], now)}, {spooled}{full}{rejected}{lost}"
 
 
 def _run(run: dict[str, Any]) -> str:
@@ -84,9 +100,10 @@ async def _figures(settings: Settings) -> dict[str, Any]:
 
 async def _queues(settings: Settings) -> list[dict[str, Any]]:
     if settings.broker_url is None:
-        from receiver.spool import depth
+        from receiver.spool import FILE, REPLAYS, depth
 
-        return [{"name": "spool", "messages": depth(settings.data_dir), "consumers": 0}]
+        files = {"spool": FILE, "replays": REPLAYS}
+        return [{"name": name, "messages": depth(settings.data_dir, file), "consumers": 0} for name, file in files.items()]
     from schemas.broker_faults import BROKER_FAULTS
     from workers.operations.health import queue_depths
 

@@ -22,7 +22,7 @@ from workers.cli.options import FAILED, MISUSED, config_option, fail, json_optio
 @click.option("--url", help="Another receiver than the settings' own, e.g. http://127.0.0.1:8000.")
 @json_option
 def trigger(config: Path | None, source: str, event: str, file: IO[bytes] | None, url: str | None, as_json: bool) -> None:
-    r"""Sign and POST a sample webhook as the vendor would; the samples are the vendors' own documents'.
+    """Sign and POST a sample webhook as the vendor would; the samples are the vendors' own documents'.
 
     \b
     muster trigger hse ACTION_SUBSCRIPTION::CREATE

@@ -16,7 +16,7 @@ from workers.cli.options import MISUSED, config_option, fail, json_option, print
 @click.option("--yes", is_flag=True, help="Do not ask before something is changed at the vendor.")
 @json_option
 def vendor(config: Path | None, account: str, verb: str | None, arguments: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    r"""Try a vendor's API by hand, with an account's own credentials. Without a verb: list what there is.
+    """Try a vendor's API by hand, with an account's own credentials. Without a verb: list what there is.
 
     \b
     muster vendor hse view d5e6f7a8-b9c0-1d2e-3f4a-5b6c7d8e9f0a

@@ -6,9 +6,11 @@ import click
 
 from schemas.reader import Role
 from schemas.settings import Settings
+from schemas.traces import Tracer
 from workers.cli.logging import configure
 from workers.cli.options import MISUSED, config_option, fail, run, settings_for
 from workers.cli.process import AddressTaken, Process, Site, stop_on_signals
+from workers.cli.tracing import tracing
 from workers.cli.worker_side import Worker, WorkerRunning
 from workers.consumer import Consumer, TopologyDiffers
 from workers.database import DatabaseRefused
@@ -28,14 +30,15 @@ def work(config: Path | None) -> None:
         fail("`work` needs a broker: set `broker`, or use `muster serve`, which needs none", MISUSED)
     configure(settings.log)
     try:
-        run(_work, settings)
+        with tracing(settings.tracing, "muster-worker") as tracer:
+            run(_work, settings, tracer)
     except (AddressTaken, DatabaseRefused, SchemaMismatch, TopologyDiffers, WorkerRunning) as error:
         fail(str(error))
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, tracer: Tracer) -> None:
     stop = stop_on_signals()
     assert settings.broker_url is not None
-    worker = Worker(settings, Consumer(settings.broker_url, settings.worker))
-    site = Site(local(worker.readiness), settings.local.host, settings.local.worker_port, "local.worker_port")
+    worker = Worker(settings, Consumer(settings.broker_url, settings.worker), tracer=tracer)
+    site = Site(local(worker.readiness, worker.exposition), settings.local.host, settings.local.worker_port, "local.worker_port")
     await Process([site], [worker.run()], settings.worker.grace).run(stop)

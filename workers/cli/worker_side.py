@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,23 +13,32 @@ import stamina
 import structlog
 
 from schemas.delivery import now_utc
+from schemas.heartbeat import Heartbeat
 from schemas.logs import Log
 from schemas.settings import Settings
+from schemas.traces import OFF, Tracer
+from workers.cli.exposition import Exposition
 from workers.cli.mirrors import mirror
 from workers.cli.process import EndedByItself
 from workers.clock import Clock
-from workers.consumer import Consumer, readmitted
+from workers.consumer import Consumer
 from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
+from workers.envelopes import readmitted
+from workers.followups.directory import look_again
 from workers.followups.enroller import Enroller
 from workers.followups.recorder import Recorder
 from workers.handlers import handle
 from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
+from workers.metrics import Gauges, Outside, Work
 from workers.migrations import check_schema, migrate
+from workers.operations.figures import QUICK, SELDOM, SLOW, Answer, Asked, Question, from_broker, from_database
 from workers.operations.health import Watch, worker_readiness
 from workers.pipeline import Pipeline
+from workers.receivers import note
 from workers.refresher import Refresher
 from workers.relay import Relay
+from workers.retention import TURN, Retention
 from workers.scheduler import Scheduler
 from workers.vendors.accounts import OpenAccounts
 
@@ -45,8 +54,23 @@ class WorkerRunning(Exception):
 class Worker:
     """A lane from an inlet into the database, which may be away at any time."""
 
-    def __init__(self, settings: Settings, inlet: Inlet, *, set_up: bool = False, now: Callable[[], datetime] = now_utc) -> None:
-        self._settings, self._inlet, self._set_up, self._now = settings, inlet, set_up, now
+    def __init__(
+        self,
+        settings: Settings,
+        inlet: Inlet,
+        *,
+        set_up: bool = False,
+        now: Callable[[], datetime] = now_utc,
+        exposition: Exposition | None = None,
+        tracer: Tracer = OFF,
+    ) -> None:
+        self._settings, self._inlet, self._set_up, self._now, self._tracer = settings, inlet, set_up, now, tracer
+        #: What its local port shows to Prometheus; embedded, the receiver's.
+        self.exposition = exposition or Exposition()
+        self._work = Work(self.exposition.registry, settings.accounts, now)
+        broker = Asked(partial(from_broker, settings.broker_url)) if settings.broker_url else None
+        quick, slow = Asked(partial(self._asked, QUICK)), Asked(partial(self._asked, SLOW), every=SELDOM)
+        self.exposition.before(Outside(self.exposition.registry, quick, slow, broker).look)
         self._mirror = mirror(settings, now)
         self._watch = Watch(settings.accounts, now)
         #: None until it is open.
@@ -60,7 +84,8 @@ class Worker:
         Raises WorkerRunning, DatabaseRefused, SchemaMismatch, TopologyDiffers.
         """
         async with self._opened() as database, self._accounts() as accounts:
-            self.database, self.lane = database, Lane(self._inlet, self._pipeline(database), database)
+            self.database, self.lane = database, Lane(self._inlet, self._pipeline(database), database, told=self._work.batch)
+            Gauges(self.exposition.registry, self.lane, self._consumer, accounts, self._now)
             # The inlet outlives the rest: what is under way is settled through it.
             feeding = asyncio.create_task(self._inlet.run())
             working = [asyncio.create_task(duty) for duty in (self.lane.run(), *self._duties(database, accounts))]
@@ -81,15 +106,34 @@ class Worker:
         """Whether deliveries are being applied now, with details."""
         if self.database is None or self.lane is None:
             return False, {"database": "not connected yet"}
-        consumer = self._inlet if isinstance(self._inlet, Consumer) else None
-        ready, details = await worker_readiness(self.database, self.lane, consumer, self._watch)
+        ready, details = await worker_readiness(self.database, self.lane, self._consumer, self._watch)
         # Not a reason to be unready: the events wait in their rows.
         return ready, details | {"events": (self._relay and self._relay.away) or "up"}
+
+    async def heard(self, heartbeat: Heartbeat) -> bool:
+        """Note that the receiver in this process lives; False while the database is away."""
+        if self.database is None:
+            return False
+        try:
+            await note(self.database, [heartbeat], self._now())
+        except DatabaseAway:
+            return False
+        return True
+
+    @property
+    def _consumer(self) -> Consumer | None:
+        return self._inlet if isinstance(self._inlet, Consumer) else None
+
+    async def _asked(self, questions: Sequence[Question]) -> Answer:
+        if self.database is None:
+            raise DatabaseAway("not connected yet")
+        return await from_database(questions, self._now(), self._settings.accounts)
 
     def _duties(self, database: Database, accounts: OpenAccounts) -> Iterator[Coroutine[Any, Any, None]]:
         """What a worker does beside its lane, for ever."""
         yield Refresher(database, self._mirror, accounts, self._now).run()
-        yield Scheduler(database, self._mirror, accounts, self._now).run()
+        chores = [(TURN, Retention(database, self._settings.retention, self._now))]
+        yield Scheduler(database, self._mirror, accounts, self._now, chores=chores).run()
         yield Clock(database, self._mirror, self._now).run()
         assert self._mirror.followups is not None
         yield Enroller(database, accounts, self._mirror.followups, self._now).run()
@@ -98,11 +142,11 @@ class Worker:
         yield self._relay.run()
 
     def _pipeline(self, database: Database) -> Pipeline:
-        return Pipeline(database, partial(handle, accounts=self._settings.accounts), self._mirror)
+        return Pipeline(database, partial(handle, accounts=self._settings.accounts), self._mirror, self._work.settled, self._tracer)
 
     @contextlib.asynccontextmanager
     async def _accounts(self) -> AsyncIterator[OpenAccounts]:
-        accounts = OpenAccounts(self._settings.accounts, self._now)
+        accounts = OpenAccounts(self._settings.accounts, self._now, self._work.called, self._tracer)
         try:
             yield accounts
         finally:
@@ -120,7 +164,7 @@ class Worker:
                 await close_database()
 
     async def _open_patiently(self) -> Database:
-        """Open the database, see to its schema and to what an older version held, waiting loudly while it is away."""
+        """Open the database, see to its schema and to what an older version and older settings held, waiting loudly while it is away."""
         async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.5, wait_max=5.0):
             with attempt:
                 try:
@@ -129,6 +173,7 @@ class Worker:
                         await migrate(database)
                     await check_schema(database)
                     await _readmit(self._pipeline(database))
+                    await look_again(database, self._now())
                     return database
                 except DatabaseAway as away:
                     log.error(Log.DATABASE_AWAY, error=str(away))

@@ -15,8 +15,9 @@ from workers.followups.results import Result
 
 #: The cycle before the first certificate.
 INITIAL = "initial"
-#: The name of the step that writes the certificate, among a need's approvals; a target's is its number, from "0" on.
-RECORD = "record"
+#: The name of the step that writes the certificate, among a need's approvals; a target's is its number, from "0" on. And of writing
+#: it though what the need was passed by says something else by now.
+RECORD, ALL_THE_SAME = "record", "corrected"
 
 #: (account, learner, target): whose seat in what; at most one of its enrollments is open.
 Seat = tuple[str, str, str]
@@ -36,6 +37,8 @@ class Step:
     enrollment: UUID | None = None
     #: {"key", "completed_at": of the result that decided, "failed": the keys of those by which it was failed}
     result: Mapping[str, Any] | None = field(default=None, hash=False)
+    #: Set once nothing stands before it any more.
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,12 @@ class Need:
     attempt: int = 1
     wait_until: datetime | None = None
     look_at: datetime | None = None
-    #: The steps that a person said yes to: "0", "1", …, or RECORD.
+    #: The steps that a person said yes to: "0", "1", …, RECORD or ALL_THE_SAME.
     approvals: frozenset[str] = frozenset()
     #: When a person released what the guard held.
     released_at: datetime | None = None
+    #: What a person should look at, whatever its state.
+    alarm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,9 @@ class Enrollment:
 #: Why a need is as it is, where more than a reader depends on it.
 GUARD_ENROLLING = "its rule wants more seats than its max_per_hour: release or cancel it"
 GUARD_UNDOING = "its rule would undo more than its max_per_hour: release or cancel it"
+CERTIFICATE_GONE = "4HSE does not show its certificate any more"
+BEGIN_AGAIN = "4HSE does not show the certificate before any more: release it to begin again, or cancel it"
+CORRECTED = "it was corrected before its certificate was written: release it to have it written all the same, or cancel it"
 CANCELLED = "cancelled by a person"
 #: Cancelled while the guard held its undoing: what was done for it stays.
 DROPPED = "cancelled by a person, what was done stays"
@@ -112,7 +120,7 @@ OPEN = frozenset({EnrollmentState.PLANNED, EnrollmentState.REQUESTED, Enrollment
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A step of writing a certificate: a row of `recordings`. Its state is planned, done or dead."""
+    """A step of writing a certificate: a row of `recordings`. Its state is planned, done, dead, or dropped."""
 
     id: UUID
     need: UUID

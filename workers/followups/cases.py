@@ -25,6 +25,8 @@ from workers.followups.results import Result
 from workers.mirror.tables import Action, ActionSubscription, Attendance, CourseResult, Observation, SessionEnrollment
 
 Key = tuple[str, str]
+#: How the trace of what changed each subscription goes on; None where it is not traced.
+Traces = Mapping[Key, str | None]
 
 #: How many values one condition may have.
 _PART = 500
@@ -50,6 +52,8 @@ class World:
     results: dict[Seat, list[Result]] = field(default_factory=dict)
     certified: defaultdict[Key, dict[str, UUID]] = field(default_factory=lambda: defaultdict(dict))
     recordings: defaultdict[UUID, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
+    #: What the guard left to each rule when it was asked, and what it leaves by now.
+    allowed: dict[str, Room] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
     sessions: defaultdict[Key, list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     actions: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
@@ -169,24 +173,37 @@ async def completed(connection: Connection, dialect: Dialect, world: World, seat
         }
     for row in await _rows(tables.Recording, connection, "need", world.needs):
         world.recordings[row["need"]].append(_recorded(row))
+    world.allowed = await rooms(connection, dialect, world, now)
+    world.rooms = dict(world.allowed)
+
+
+async def rooms(connection: Connection, dialect: Dialect, world: World, now: datetime) -> dict[str, Room]:
+    """What the guard leaves to each rule in play, by what is committed."""
     rules = {rule.name: rule for key in world.subscriptions for rule in world.in_play(key)}
     moved = await moves.last_hour(connection, dialect, rules, now) if rules else {}
-    world.rooms = {name: room(rule.max_per_hour, moved[name]) for name, rule in rules.items()}
+    return {name: room(rule.max_per_hour, moved[name]) for name, rule in rules.items()}
 
 
 def spent(world: World, need: Need, before: Need | None) -> None:
     """Count a need's move against its rule's guard, as the moves that are written will be."""
     left = world.rooms.get(need.rule.name)
-    if left is None or (before is not None and before.state is need.state):
+    if left is None:
         return
-    enrolling, undoing = need.state is NeedState.PLANNED, need.state == UNDOING
-    world.rooms[need.rule.name] = Room(max(0, left.enrolling - enrolling), max(0, left.undoing - undoing))
+    undoing = need.state == UNDOING and (before is None or before.state is not need.state)
+    world.rooms[need.rule.name] = Room(max(0, left.enrolling - asks(need, before)), max(0, left.undoing - undoing))
+
+
+def asks(need: Need, before: Need | None) -> bool:
+    """Whether a need moves on to where a seat is to be asked for, though another of its targets may show another state."""
+    held = {None, *(step.enrollment for step in before.steps)} if before else {None}
+    took = any(step.state is NeedState.PLANNED and step.enrollment not in held for step in need.steps)
+    return took or (need.state is NeedState.PLANNED and (before is None or before.state is not NeedState.PLANNED))
 
 
 async def _needs(connection: Connection, world: World, rows: Sequence[Mapping[str, Any]]) -> None:
     steps: defaultdict[UUID, dict[int, Step]] = defaultdict(dict)
     for one in await _rows(tables.NeedTarget, connection, "need", [row["id"] for row in rows]):
-        steps[one["need"]][one["step"]] = Step(NeedState(one["state"]), one["enrollment"], one["result"])
+        steps[one["need"]][one["step"]] = Step(NeedState(one["state"]), one["enrollment"], one["result"], one["due_at"])
     for row in rows:
         world.know(_need(row, tuple(steps[row["id"]][number] for number in sorted(steps[row["id"]]))))
 
@@ -266,7 +283,8 @@ async def _rows(model: type[Model], connection: Connection, column: str, values:
 
 
 @lru_cache(maxsize=1000)
-def _rule(snapshot: str) -> Rule:
+def rule_of(snapshot: str) -> Rule:
+    """The rule of a need, by its `plan` as JSON."""
     return Rule.from_snapshot(json.loads(snapshot))
 
 
@@ -275,7 +293,7 @@ def _need(row: Mapping[str, Any], steps: tuple[Step, ...]) -> Need:
         id=row["id"],
         account=row["account"],
         subscription=row["action_subscription_id"],
-        rule=_rule(json.dumps(row["plan"], sort_keys=True)),
+        rule=rule_of(json.dumps(row["plan"], sort_keys=True)),
         cycle=row["cycle"],
         state=NeedState(row["state"]),
         approvals=frozenset(row["approvals"]),
@@ -284,11 +302,11 @@ def _need(row: Mapping[str, Any], steps: tuple[Step, ...]) -> Need:
     )
 
 
-_NEED = ("reason", "state_at", "opened_at", "created_at", "due_at", "attempt", "wait_until", "look_at", "released_at")
+_NEED = ("reason", "state_at", "opened_at", "created_at", "due_at", "attempt", "wait_until", "look_at", "released_at", "alarm")
 
 
 def _enrollment(row: Mapping[str, Any]) -> Enrollment:
-    wish, given = row["wish"], {name: row[name] for name in row if name not in ("kind", "state", "wish")}
+    wish, given = row["wish"], {name: row[name] for name in row if name not in ("kind", "state", "wish", "trace")}
     return Enrollment(
         kind=TargetKind(row["kind"]), state=EnrollmentState(row["state"]), wish=EnrollmentWish(wish) if wish else None, **given
     )

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
-from schemas.states import NeedState
 from workers.bulk import Upsert
-from workers.database import Connection, Database
+from workers.database import Connection, Database, Dialect
 from workers.followups.identities import Known
-from workers.followups.tables import Identity, Need
+from workers.followups.tables import Identity
+from workers.statements import as_uuid, run
 
 _PART = 500
 _WRITE = Upsert(
@@ -48,4 +49,26 @@ async def write(database: Database, entries: Sequence[Entry], now: datetime) -> 
     """All of them or none; what waited for want of an identity is looked at again."""
     async with database.transaction() as connection:
         await _WRITE.execute(connection, database.dialect, [entry._asdict() for entry in sorted(entries)])
-        await Need.filter(state=NeedState.UNMATCHED.value).using_db(connection).update(look_at=now)
+        await _look_again(connection, database.dialect, now)
+
+
+#: Needs of which a target has nobody: in whatever state they are, for another of their targets may show another.
+_UNMATCHED = """
+    SELECT id FROM needs WHERE state NOT IN ('valid', 'undone')
+        AND (state = 'unmatched' OR id IN (SELECT need FROM need_targets WHERE state = 'unmatched'))"""
+_LOOK_AGAIN = "UPDATE needs SET look_at = $1 WHERE id = any($2)"
+
+
+async def unmatched(connection: Connection, dialect: Dialect) -> list[UUID]:
+    """The needs that wait for want of an identity."""
+    return sorted(as_uuid(row["id"]) for row in await run(connection, dialect, _UNMATCHED))
+
+
+async def look_again(database: Database, now: datetime) -> None:
+    """Have the clock look at what waits for want of an identity: the accounts' templates may be others than they were."""
+    async with database.transaction() as connection:
+        await _look_again(connection, database.dialect, now)
+
+
+async def _look_again(connection: Connection, dialect: Dialect, now: datetime) -> None:
+    await run(connection, dialect, _LOOK_AGAIN, now, [str(one) for one in await unmatched(connection, dialect)])

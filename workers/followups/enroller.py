@@ -6,7 +6,7 @@ lands after that look ends in one seat.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,8 +19,9 @@ from workers.database import Database, DatabaseAway, patiently
 from workers.followups import claims
 from workers.followups.claims import Claim, LeaseLost, Placed, Planner, Taken
 from workers.followups.retries import RETRIES, retry
+from workers.followups.sharing import Shared
 from workers.followups.targets import TARGETS
-from workers.followups.targets.adapter import Adapter, NotYet, Undoing
+from workers.followups.targets.adapter import Adapter, NotYet, Undoing, Unheard
 from workers.vendors.accounts import OpenAccount, OpenAccounts
 from workers.vendors.errors import UnknownOutcome, VendorError
 from workers.vendors.pauses import IDLE
@@ -32,11 +33,11 @@ LONGEST = claims.LEASE.total_seconds() / 2
 #: How long a request may be under way before it lands. What is not there that long after it was asked for will not come.
 SETTLED = timedelta(minutes=5)
 
-#: What a poll, another enrollment or a correction of ours may bring, however long it takes.
-_NOT_YET, _TAKEN, _OURS = timedelta(hours=1), timedelta(seconds=5), timedelta(minutes=15)
+#: What a poll, another enrollment, a fetch or a correction of ours may bring, however long it takes.
+_NOT_YET, _TAKEN, _UNHEARD, _OURS = timedelta(hours=1), timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=15)
 
-_UNDONE: Mapping[Undoing, tuple[EnrollmentState, str | None]] = {
-    Undoing.UNDONE: (EnrollmentState.UNDONE, None),
+_UNDONE: Mapping[Undoing, tuple[EnrollmentState, str]] = {
+    Undoing.UNDONE: (EnrollmentState.UNDONE, "given back"),
     Undoing.ABSENT: (EnrollmentState.UNDONE, "nothing was there any more"),
     Undoing.COMPLETED: (EnrollmentState.CLOSED, "completed, so it stays"),
     Undoing.USED: (EnrollmentState.CLOSED, "another enrollment uses it"),
@@ -51,12 +52,15 @@ class Ended(NamedTuple):
 
 
 class Postponed(NamedTuple):
-    """Come back to it. `blamed`: it counts as a failed try; `doubtful`: something may have been done; `pause`: leave the account alone."""
+    """Come back to it. `blamed`: it counts as a failed try; `doubtful`: something may have been done; `unheard`: what was reached there
+    is to be asked for; `pause`: leave the account alone.
+    """
 
     wait: timedelta
     error: str
     blamed: bool = False
     doubtful: bool = False
+    unheard: bool = False
     pause: float = 0.0
 
 
@@ -72,6 +76,7 @@ class Enroller:
         targets: Mapping[TargetKind, Adapter] = MappingProxyType(TARGETS),
     ) -> None:
         self._database, self._accounts, self._followups, self._now, self._targets = database, accounts, followups, now, targets
+        self._enrolled = Shared[tuple[Claim, Placed]](self._place)
         self._zones = {one.name: getattr(one.settings, "time_zone", "UTC") for one in accounts}
 
     async def run(self) -> None:
@@ -95,10 +100,16 @@ class Enroller:
         due = await patiently(
             lambda: claims.claim(self._database, account.name, self._now(), at_once, lambda name: zone(name or "", "UTC"))
         )
-        return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
+        return max(await asyncio.gather(*(self._traced(account, one) for one in due)), default=IDLE)
+
+    async def _traced(self, account: OpenAccount, claim: Claim) -> float:
+        with claim.traced(account.tracer):
+            return await self._worked(account, claim)
 
     async def _worked(self, account: OpenAccount, claim: Claim) -> float:
         """Do one; whatever goes wrong, its row says what. Gives how long to leave the account alone."""
+        # In a task of its own, so that every line that follows says for whose sake it is.
+        structlog.contextvars.bind_contextvars(enrollment=str(claim.id))
         try:
             return await self._written(claim, await self._tried(account, claim))
         except Exception as error:  # noqa: BLE001 - the one place: a mistake of ours ends neither the task nor unseen
@@ -107,14 +118,17 @@ class Enroller:
 
     async def _written(self, claim: Claim, outcome: Placed | Ended | Postponed | None) -> float:
         if isinstance(outcome, Placed):
-            await patiently(lambda: claims.enrolled(self._database, claim, outcome, self._followups, self._now()))
+            await self._enrolled((claim, outcome))
         elif isinstance(outcome, Ended):
             await patiently(lambda: claims.ended(self._database, claim, *outcome, self._followups, self._now()))
         elif isinstance(outcome, Postponed):
-            now, how = self._now(), {"blamed": outcome.blamed, "doubtful": outcome.doubtful}
+            now, how = self._now(), {name: getattr(outcome, name) for name in ("blamed", "doubtful", "unheard")}
             await patiently(lambda: claims.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
             return outcome.pause
         return 0.0
+
+    async def _place(self, done: Sequence[tuple[Claim, Placed]]) -> None:
+        await patiently(lambda: claims.enrolled(self._database, done, self._followups, self._now()))
 
     async def _tried(self, account: OpenAccount, claim: Claim) -> Placed | Ended | Postponed | None:
         act = self._enroll if claim.wish is EnrollmentWish.ENROLL else self._undo
@@ -127,6 +141,8 @@ class Enroller:
             return Postponed(_NOT_YET, str(reason))
         except Taken:
             return Postponed(_TAKEN, "another enrollment stands for it")
+        except Unheard as reason:
+            return Postponed(_UNHEARD, str(reason), unheard=True)
         except DatabaseAway as away:  # while reading, so that nothing was asked
             log.error(Log.DATABASE_AWAY, error=str(away))
             return Postponed(timedelta(), str(away))
@@ -147,17 +163,22 @@ class Enroller:
         if claim.found:
             return Ended(EnrollmentState.CLOSED, "it was there before us, so it stays")
         if claim.found is None:
-            return Ended(EnrollmentState.UNDONE, "it was never asked for")
+            return _undone("it was never asked for", claim)
         undoing = await self._targets[claim.kind].undo(account, claim)
         early = claim.state is EnrollmentState.REQUESTED and claim.at < claim.state_at + SETTLED
         if undoing is Undoing.ABSENT and early:
             # What was asked for without an answer may still land, and would be nobody's then.
             return Postponed(claim.state_at + SETTLED - claim.at, "a request of ours may still land")
-        return Ended(*_UNDONE[undoing])
+        state, why = _UNDONE[undoing]
+        return _undone(why, claim) if state is EnrollmentState.UNDONE else Ended(state, why)
 
     def _failed(self, claim: Claim, error: VendorError) -> Ended | Postponed:
         log.warning(Log.ENROLLMENT_FAILED, enrollment=str(claim.id), kind=claim.kind, account=claim.account, error=type(error).__name__)
         return _failure(claim, error)
+
+
+def _undone(how: str, claim: Claim) -> Ended:
+    return Ended(EnrollmentState.UNDONE, f"{how} ({claim.reason})" if claim.reason else how)
 
 
 def _failure(claim: Claim, error: VendorError) -> Ended | Postponed:

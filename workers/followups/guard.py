@@ -16,6 +16,10 @@ class Room:
     enrolling: int
     undoing: int
 
+    def lets(self, before: "Room", after: "Room") -> bool:
+        """Whether there is room for what was taken between these two."""
+        return self.enrolling >= before.enrolling - after.enrolling and self.undoing >= before.undoing - after.undoing
+
 
 def room(max_per_hour: int, moved: Mapping[str, int]) -> Room:
     """What an hour leaves to a rule whose needs moved so often into each state in it (`workers.followups.moves.last_hour`)."""

@@ -1,8 +1,8 @@
 """Who a subscription's person or office is in a target's account: by the table of identities, else by the account's template."""
 
-import re
 from collections.abc import Iterator, Mapping
 from string import Formatter
+from types import MappingProxyType
 from typing import Any
 
 from schemas.accounts import Account, FourhseAccount
@@ -48,10 +48,7 @@ def bearers(kind: TargetKind, account: Account, there: str, known: Known) -> tup
         return ({"action_subscription_id": there},)
     if isinstance(account, FourhseAccount):
         return ()
-    found = [*_columns(known, there)]
-    if account.learner and (read := _pattern(account.learner).fullmatch(there)):
-        found.append(read.groupdict())
-    return tuple(found)
+    return (*_columns(known, there), *(_readings(_parts(account.learner), there) if account.learner else ()))
 
 
 def _columns(known: Known, there: str) -> Iterator[Mapping[str, str]]:
@@ -62,13 +59,27 @@ def _columns(known: Known, there: str) -> Iterator[Mapping[str, str]]:
                 yield {"subtenant_id": here}
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    """Reads a template backwards; of several ways to, one."""
-    seen: set[str] = set()
-    parts = []
-    for text, name, _, _ in Formatter().parse(template):
-        parts.append(re.escape(text))
-        if name is not None:
-            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>.+)")
-            seen.add(name)
-    return re.compile("".join(parts), re.DOTALL)
+#: A template's texts, each with the field that comes after it.
+_Parts = tuple[tuple[str, str | None], ...]
+
+
+def _parts(template: str) -> _Parts:
+    return tuple((text, name) for text, name, _, _ in Formatter().parse(template))
+
+
+def _readings(parts: _Parts, there: str, known: Mapping[str, str] = MappingProxyType({})) -> Iterator[Mapping[str, str]]:
+    """A template read backwards: every way in which fields that are not empty fill it."""
+    if not parts:
+        yield from () if there else (known,)
+        return
+    (text, name), rest = parts[0], parts[1:]
+    if not there.startswith(text):
+        return
+    there = there.removeprefix(text)
+    if name is None:
+        yield from _readings(rest, there, known)
+    elif name in known:
+        yield from _readings(((known[name], None), *rest), there, known)
+    else:
+        for end in range(1, len(there) + 1):
+            yield from _readings(rest, there[end:], {**known, name: there[:end]})

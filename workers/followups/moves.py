@@ -1,6 +1,6 @@
 """Every move of a need or an enrollment, with its time and reason: written in the transaction that moves it, and counted by the guard."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -35,17 +35,27 @@ async def note(connection: Connection, dialect: Dialect, moves: Iterable[Move]) 
     await _MOVES.execute(connection, dialect, rows)
 
 
-async def tell(
-    connection: Connection, dialect: Dialect, keys: Iterable[tuple[str, str]], move: Move, before: str | None, cycle: str | None = None
-) -> None:
-    """Write one move down, and tell of it as an event of each subscription, by (account, id), that it is about."""
-    await note(connection, dialect, [move])
-    about: dict[str, Any] = {"rule": move.rule, "need": move.need, "enrollment": move.enrollment, "cycle": cycle}
-    told = [
-        (account, id_, FollowupMoved(action_subscription_id=id_, **about, before=before, state=move.state, reason=move.reason))
-        for account, id_ in keys
-    ]
-    await append(connection, dialect, [Event(EventType.FOLLOWUP_MOVED, account, id_, move.at, data) for account, id_, data in told])
+class Moved(NamedTuple):
+    """A move and what it is about: subscriptions by (account, id), the state before it, and a need's cycle."""
+
+    move: Move
+    keys: Iterable[tuple[str, str]]
+    before: str | None
+    cycle: str | None = None
+
+
+async def tell(connection: Connection, dialect: Dialect, moves: Sequence[Moved]) -> None:
+    """Write moves down, and tell of each as an event of each subscription that it is about."""
+    await note(connection, dialect, [one.move for one in moves])
+    await append(connection, dialect, [event for one in moves for event in _events(one)])
+
+
+def _events(one: Moved) -> Iterator[Event]:
+    move = one.move
+    about: dict[str, Any] = {"rule": move.rule, "need": move.need, "enrollment": move.enrollment, "cycle": one.cycle}
+    for account, id_ in one.keys:
+        data = FollowupMoved(action_subscription_id=id_, **about, before=one.before, state=move.state, reason=move.reason)
+        yield Event(EventType.FOLLOWUP_MOVED, account, id_, move.at, data)
 
 
 _LAST_HOUR = """

@@ -4,17 +4,22 @@ Nothing here depends on having seen something happen: the same case gives the sa
 to which they were applied gives none.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from schemas.rules import Rule, Target, matches
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, SubscriptionState, TargetKind
-from workers.followups import recording
+from workers.followups import alarms, reasons, recording
 from workers.followups.case import (
+    ALL_THE_SAME,
+    BEGIN_AGAIN,
     CANCELLED,
+    CERTIFICATE_GONE,
+    CORRECTED,
     DROPPED,
     GUARD_ENROLLING,
     GUARD_UNDOING,
@@ -33,7 +38,7 @@ from workers.followups.case import (
     derived,
     end_of,
 )
-from workers.followups.results import Result, correction, counts
+from workers.followups.results import Result, counts, judged
 
 #: Needs that wait for no seat any more, and steps.
 _OVER = frozenset({NeedState.PASSED, NeedState.RECORDED, NeedState.VALID, NeedState.UNDONE})
@@ -50,7 +55,7 @@ _FOREMOST = (
     NeedState.PLANNED,
     NeedState.PASSED,
 )
-#: What may become overdue. What waits for a person stays with its reason, whatever the day.
+#: What may become overdue. What waits for a person stays with its reason, and alarms (`alarms.WAITING`).
 _RUNNING = frozenset({NeedState.PLANNED, NeedState.ENROLLED, NeedState.AWAITING})
 #: A step by its seat. A seat that was closed while somebody still waited for it has expired.
 _OF_SEAT = {
@@ -124,6 +129,8 @@ class _Planning:
     def moved(self) -> bool:
         """Go one step on; whether there was anything to be done."""
         before = dict(self._needs), dict(self._seats)
+        for need in list(self._needs.values()):
+            self._needs[need.id] = self._by_certificate(need)
         self._each_seat(self._finished)
         for need in list(self._needs.values()):
             self._needs[need.id] = self._advanced(need)
@@ -143,7 +150,7 @@ class _Planning:
         needs = {one.id: one for one in self._case.needs}
         held = {row.id for rows in self._case.recordings.values() for row in rows}
         yield from (EnrollmentChange(one, enrollments.get(one.id)) for one in self._seats.values() if one != enrollments.get(one.id))
-        looking = (self._looking(self._alarmed(one)) for one in self._needs.values())
+        looking = (self._looking(replace(one, alarm=alarms.alarm(self._case, one))) for one in self._needs.values())
         yield from (NeedChange(one, needs.get(one.id)) for one in looking if one != needs.get(one.id))
         yield from (RecordingPlanned(row) for row in self._recordings.values() if row.id not in held)
         yield from (one for one in self._certifies.values() if one.result not in self._case.certified)
@@ -152,12 +159,12 @@ class _Planning:
 
     def _begin(self) -> None:
         """A need for each rule that holds, once a cycle."""
-        subscription = self._case.subscription
         for rule in self._case.rules:
-            id = derived("need", subscription.account, subscription.id, rule.name, subscription.cycle)  # noqa: A001
+            cycle = self._cycle(rule.name)
+            id = self._id(rule.name, cycle)  # noqa: A001
             held = self._needs.get(id)
             if (held is None or self._again(held)) and not matches(rule.when, self._row):
-                self._needs[id] = self._begun(id, rule, held)
+                self._needs[id] = self._begun(id, rule, cycle, held)
 
     def _again(self, need: Need) -> bool:
         """Whether a need that is over is one again once its rule holds: it was undone, or what made it valid is gone."""
@@ -165,27 +172,58 @@ class _Planning:
             return not self._certifying(need)
         return need.state is NeedState.UNDONE and need.reason not in (CANCELLED, DROPPED)
 
-    def _begun(self, id: UUID, rule: Rule, held: Need | None) -> Need:  # noqa: A002
+    def _begun(self, id: UUID, rule: Rule, cycle: str, held: Need | None) -> Need:  # noqa: A002
         subscription, now, count = self._case.subscription, self._case.now, len(rule.targets())
-        kept = held.steps if held and held.state is NeedState.UNDONE and len(held.steps) == count else (Step(),) * count
+        undone = held is not None and held.state is NeedState.UNDONE
+        kept = held.steps if held and undone and len(held.steps) == count else (Step(),) * count
+        # A person took away what we wrote: whether it all begins again is a person's word too.
+        lost = cycle != subscription.cycle
+        since = held.opened_at if held and undone else now if held or lost else opened(self._case)
         return Need(
             id=id,
             account=subscription.account,
             subscription=subscription.id,
             rule=rule,
-            cycle=subscription.cycle,
-            state=NeedState.PLANNED,
-            reason=None,
+            cycle=cycle,
+            state=NeedState.HELD if lost else NeedState.PLANNED,
+            reason=BEGIN_AGAIN if lost else None,
             state_at=now,
-            opened_at=held.opened_at if held else opened(self._case),
+            opened_at=since,
             created_at=held.created_at if held else now,
             steps=tuple(step if step.state is NeedState.PASSED else Step() for step in kept),
-            due_at=self._due(rule),
         )
 
-    def _due(self, rule: Rule) -> datetime | None:
-        days = [target.terms["due_days"] for target in rule.targets() if target.terms.get("due_days") is not None]
-        return end_of(self._day(max(days)), self._case.zone) if days else None
+    def _id(self, rule: str, cycle: str) -> UUID:
+        return derived("need", self._case.subscription.account, self._case.subscription.id, rule, cycle)
+
+    def _cycle(self, rule: str) -> str:
+        """The life of the last certificate, also of one that we wrote for this rule and that 4HSE does not show any more."""
+        cycle, seen = self._case.subscription.cycle, set[str]()
+        while cycle not in seen and (held := self._needs.get(self._id(rule, cycle))) and held.reason == CERTIFICATE_GONE:
+            seen.add(cycle)
+            cycle = self._written_certificate(held) or cycle
+        return cycle
+
+    def _written_certificate(self, need: Need) -> str | None:
+        return next((row.remote for row in self._certifying(need) if row.step == recording.Step.CERTIFICATE.value), None)
+
+    def _by_certificate(self, need: Need) -> Need:
+        """A need that was valid by a certificate of ours: not any more while the row says again what it said before there was one."""
+        subscription, written = self._case.subscription, self._written_certificate(need)
+        if written is None or not self._live() or not self._case.confirmed:
+            return need
+        if need.reason == CERTIFICATE_GONE and (subscription.status, subscription.cycle) == (_VALID, written):
+            return self._in_state(need, NeedState.VALID, reasons.certificate(written))
+        lost = need.state is NeedState.VALID and self._cycle(need.rule.name) == need.cycle
+        shown = subscription.status in (None, _VALID)
+        return self._in_state(need, NeedState.UNDONE, CERTIFICATE_GONE) if lost and not shown else need
+
+    def _live(self) -> bool:
+        return self._case.subscription.state is SubscriptionState.LIVE and self._case.subscription.active
+
+    def _due(self, target: Target) -> datetime | None:
+        days = target.terms.get("due_days")
+        return None if days is None else end_of(self._day(days), self._case.zone)
 
     def _day(self, days: int) -> date:
         return self._today + timedelta(days=days)
@@ -195,10 +233,12 @@ class _Planning:
             return need
         if ending := self._ending(need):
             return self._ended(need, *ending)
-        if self._case.subscription.state is not SubscriptionState.LIVE or not self._case.subscription.active:
+        if not self._live() or (need.reason == BEGIN_AGAIN and not self._released(need, BEGIN_AGAIN)):
             return need
-        need = self._tried_again(need)
-        need = replace(need, steps=self._steps(need))
+        need = self._tried_again(self._reviewed(need))
+        steps = self._steps(need)
+        due = [step.due_at for step in steps if step.state is not NeedState.PASSED and step.due_at is not None]
+        need = replace(need, steps=steps, due_at=min(due, default=None))
         return self._in_state(need, *self._state(need))
 
     def _ending(self, need: Need) -> tuple[NeedState, str] | None:
@@ -210,15 +250,25 @@ class _Planning:
             return NeedState.UNDONE, "the subscription is deleted"
         if not subscription.active:
             return NeedState.UNDONE, "the subscription is inactive"
-        if subscription.cycle != need.cycle and subscription.status == _VALID:
-            return NeedState.VALID, _certificate(subscription.cycle)
+        cycle = self._cycle(need.rule.name)
+        if subscription.status == _VALID and (valid := self._valid(need, cycle)):
+            return NeedState.VALID, valid
         if _all_passed(need):
             return None
-        if subscription.cycle != need.cycle:
-            return NeedState.UNDONE, f"another cycle has begun: {subscription.cycle}"
+        if cycle != need.cycle:
+            return NeedState.UNDONE, f"another cycle has begun: {cycle}"
         if not self._begun_at_vendor(need) and (wrong := matches(need.rule.when, self._row)):
             return NeedState.UNDONE, f"its rule holds no more: {wrong[0]}"
         return None
+
+    def _valid(self, need: Need, cycle: str) -> str | None:
+        """By what a need is met where its subscription is shown as valid: another certificate than the one before it, or that one still."""
+        certificate = reasons.certificate(self._case.subscription.cycle)
+        if cycle != need.cycle:
+            return certificate
+        # A rule that speaks of what is valid is not met by its being so.
+        still = _outcome_stands(need) and _VALID not in need.rule.when.status
+        return f"{certificate}, prolonged" if still else None
 
     def _begun_at_vendor(self, need: Need) -> bool:
         asked = any(seat.state is not EnrollmentState.PLANNED for seat in self._seats_of(need))
@@ -241,18 +291,23 @@ class _Planning:
     def _may(self, need: Need, guard: str) -> bool:
         """Whether the guard lets a need through, by itself or because a person released it."""
         if need.state is NeedState.HELD and need.reason == guard:
-            return need.released_at is not None and need.released_at >= need.state_at
+            return self._released(need, guard)
         room = self._case.room.get(need.rule.name)
         return room is None or (room.enrolling if guard == GUARD_ENROLLING else room.undoing) > 0
+
+    def _released(self, need: Need, why: str) -> bool:
+        held = need.state is NeedState.HELD and need.reason == why
+        return held and need.released_at is not None and need.released_at >= need.state_at
 
     def _tried_again(self, need: Need) -> Need:
         """The next attempt, once the rule's wait after a failure is over."""
         if need.wait_until is None or need.wait_until > self._case.now:
             return need
         steps = tuple(
-            replace(step, state=NeedState.PLANNED, enrollment=None) if step.state is NeedState.FAILED else step for step in need.steps
+            replace(step, state=NeedState.PLANNED, enrollment=None, due_at=None) if step.state is NeedState.FAILED else step
+            for step in need.steps
         )
-        return replace(need, steps=steps, attempt=need.attempt + 1, wait_until=None, due_at=self._due(need.rule))
+        return replace(need, steps=steps, attempt=need.attempt + 1, wait_until=None)
 
     def _state(self, need: Need) -> tuple[NeedState, str | None]:
         """What follows from its steps, and why."""
@@ -260,53 +315,32 @@ class _Planning:
             return self._outcome(need)
         number, state = min(enumerate(step.state for step in need.steps), key=lambda each: _FOREMOST.index(each[1]))
         if state in _RUNNING and need.due_at is not None and need.due_at <= self._case.now:
-            return NeedState.OVERDUE, f"it was due by {(need.due_at - timedelta(microseconds=1)).astimezone(self._case.zone):%Y-%m-%d}"
+            return NeedState.OVERDUE, alarms.overdue(self._case, need.due_at)
         return state, self._reason(need, number, state)
 
     def _reason(self, need: Need, number: int, state: NeedState) -> str | None:
         target, seat = need.rule.targets()[number], self._seat(need.steps[number])
-        if state is NeedState.HELD:
-            return GUARD_ENROLLING if _approved(need, number, target) else f"{target.kind} {target.target} waits for a person to approve it"
-        if state is NeedState.UNMATCHED:
-            return f"nobody knows who this is in {target.account}"
-        if state is NeedState.FAILED:
-            return f"{target.kind} {target.target} was failed, attempt {need.attempt} of {need.rule.fail.attempts}"
-        return seat.reason if seat is not None and state in (NeedState.LAPSED, NeedState.DEAD) else None
+        if state in (NeedState.LAPSED, NeedState.DEAD):
+            return seat.reason if seat is not None else None
+        if state is NeedState.HELD and _approved(need, number, target):
+            return GUARD_ENROLLING
+        return reasons.of_step(need, target, state)
 
     def _outcome(self, need: Need) -> tuple[NeedState, str | None]:
         """Every target is passed: what is written of it, and how far that is."""
         record = need.rule.record
         if record is None:
-            return NeedState.PASSED, None
+            return NeedState.PASSED, reasons.EVERY_TARGET
         if record.approve and RECORD not in need.approvals:
-            return NeedState.HELD, "the certificate waits for a person to approve it"
+            return NeedState.HELD, reasons.APPROVE_CERTIFICATE
         rows = self._certifying(need) or self._record(need)
         if dead := next((row for row in rows if row.state == recording.DEAD), None):
             return NeedState.DEAD, dead.error
-        if any(row.state != recording.DONE for row in rows):
-            return NeedState.PASSED, None
-        recorded_at = need.state_at if need.state is NeedState.RECORDED else self._case.now
-        return NeedState.RECORDED, recording.not_valid(recorded_at, record.valid_within, self._case.now)
-
-    def _alarmed(self, need: Need) -> Need:
-        """A need with the alarm beside its reason while what it was recorded by says something else than it did."""
-        subscription, reason = self._case.subscription, need.reason or ""
-        # Later the course may be taken once more, and say that it is not completed.
-        valid = need.state is NeedState.VALID and subscription.status == _VALID and reason.startswith(_certificate(subscription.cycle))
-        if need.rule.record is None or not (valid or need.state is NeedState.RECORDED):
-            return need
-        found = (self._corrected(need, step, target) for step, target in zip(need.steps, need.rule.targets(), strict=True))
-        said = [reason.partition("; ")[0], *filter(None, found)]
-        return replace(need, reason="; ".join(filter(None, said)) or None)
-
-    def _corrected(self, need: Need, step: Step, target: Target) -> str | None:
-        case, was = self._case, _result(step, target)
-        who = case.learners.get((target.kind, target.account), "")
-        now = next((one for one in case.results.get((target.account, who, target.target), ()) if one.key == was.key), None)
-        if now is None or was.completed_at is None:
-            return None
-        alarm = correction(now, was.completed_at, target, need.rule.pass_, case.zone)
-        return f"{alarm.reason}: {alarm.proposal}" if alarm else None
+        if all(row.state in recording.OVER for row in rows):
+            return NeedState.RECORDED, reasons.RECORDED
+        if ALL_THE_SAME not in need.approvals and any(alarms.corrections(self._case, need)):
+            return NeedState.HELD, CORRECTED
+        return NeedState.PASSED, reasons.EVERY_TARGET
 
     def _certifying(self, need: Need) -> list[Recorded]:
         """The steps of writing its certificate, if it came so far."""
@@ -315,7 +349,8 @@ class _Planning:
 
     def _record(self, need: Need) -> list[Recorded]:
         case = self._case
-        last = max((_result(step, target) for step, target in zip(need.steps, need.rule.targets(), strict=True)), key=_completion)
+        passed = (alarms.passed_by(step, target) for step, target in zip(need.steps, need.rule.targets(), strict=True))
+        last = max(passed, key=_completion)
         session = self._session(last)
         return self._written(recording.steps(need, case.subscription, session, last, case.now, action=case.action, zone=case.zone))
 
@@ -343,12 +378,12 @@ class _Planning:
     def _looking(self, need: Need) -> Need:
         """A need with the next moment at which the calendar may change something about it."""
         moments: list[datetime | None] = [need.wait_until]
-        if need.state in _RUNNING:
+        if need.state in _RUNNING | alarms.WAITING:
             moments.append(need.due_at)
         if need.state is NeedState.RECORDED and need.rule.record is not None:
             moments.append(need.state_at + need.rule.record.valid_within)
         if need.state not in _OVER:
-            moments += [self._over_at(seat) for seat in self._seats_of(need) if seat.state is EnrollmentState.ENROLLED]
+            moments += [_over_at(seat, self._case.zone) for seat in self._seats_of(need) if seat.state is EnrollmentState.ENROLLED]
         return replace(need, look_at=min((one for one in moments if one is not None and one > self._case.now), default=None))
 
     # Targets
@@ -358,16 +393,20 @@ class _Planning:
         targets, done = need.rule.targets(), list[Step]()
         for number, (target, step) in enumerate(zip(targets, need.steps, strict=True)):
             waits = any(one.target == target.after and done[n].state is not NeedState.PASSED for n, one in enumerate(targets[:number]))
-            done.append(step if step.state is NeedState.PASSED else self._stepped(need, number, step, waits=waits))
+            if step.state is not NeedState.PASSED:
+                step = self._stepped(need, number, step, waits=waits)
+                # Its days begin with its turn, whoever has to do something about it.
+                step = step if waits or step.due_at else replace(step, due_at=self._due(target))
+            done.append(step)
         return tuple(done)
 
     def _stepped(self, need: Need, number: int, step: Step, *, waits: bool) -> Step:
         target = need.rule.targets()[number]
         seat = self._seat(step)
         learner = seat.learner if seat is not None else self._case.learners.get((target.kind, target.account))
-        judged = self._judged(need, target, step, learner) if learner is not None else None
-        if judged is not None or step.state is NeedState.FAILED:
-            return judged or step
+        verdict = self._judged(need, target, step, learner) if learner is not None else None
+        if verdict is not None or step.state is NeedState.FAILED:
+            return verdict or step
         if seat is not None and seat.state is not EnrollmentState.UNDONE:
             return replace(step, state=_OF_SEAT[seat.state])
         if waits or learner is None:
@@ -381,7 +420,8 @@ class _Planning:
     def _judged(self, need: Need, target: Target, step: Step, learner: str) -> Step | None:
         """A step that its learner has passed or failed."""
         results = self._case.results.get((target.account, learner, target.target), ())
-        same = {one.id for one in self._needs.values() if one.cycle == need.cycle and one.id != need.id}
+        # Its own too, until something was written by it: a correction of it counts as well.
+        same = {one.id for one in self._needs.values() if one.cycle == need.cycle and (one.id != need.id or not self._certifying(need))}
         certified = {**self._case.certified, **{key: one.need for key, one in self._certifies.items()}}
         used = {key for key, by in certified.items() if by not in same}
         accepted = need.rule.pass_.accept_since
@@ -390,12 +430,33 @@ class _Planning:
         if verdict.key is None or verdict.passed is None or (not verdict.passed and verdict.key in failed):
             return None
         result = next(one for one in results if one.key == verdict.key)
-        said = {"key": result.key, "completed_at": result.completed_at.isoformat() if result.completed_at else None}
         if verdict.passed:
             self._certifies.setdefault(result.key, Certifies(result.key, need.id))
-            return replace(step, state=NeedState.PASSED, result={**said, "failed": failed})
-        self._written(recording.failure(need, self._session(result), result, self._case.zone))
-        return replace(step, state=NeedState.FAILED, result={**said, "failed": [*failed, result.key]})
+            return replace(step, state=NeedState.PASSED, result=_said(result, failed))
+        return self._failed(need, step, result)
+
+    def _failed(self, need: Need, step: Step, result: Result) -> Step:
+        if need.rule.record is not None:
+            self._written(recording.failure(need, self._session(result), result, self._case.zone))
+        failed = [*(step.result or {}).get("failed", ()), result.key]
+        return replace(step, state=NeedState.FAILED, result=_said(result, failed))
+
+    def _reviewed(self, need: Need) -> Need:
+        """A need with its passed targets as their results say it by now, as long as nothing is written by them.
+
+        What is not completed any more decides nothing: the course may be taken once more.
+        """
+        if self._certifying(need):
+            return need
+        targets = need.rule.targets()
+        return replace(need, steps=tuple(self._seen_again(need, target, step) for target, step in zip(targets, need.steps, strict=True)))
+
+    def _seen_again(self, need: Need, target: Target, step: Step) -> Step:
+        now = alarms.now_of(self._case, target, step) if step.state is NeedState.PASSED else None
+        verdict = None if now is None or now.withdrawn or now.completed_at is None else judged(now, target, need.rule.pass_)
+        if now is None or verdict is None:
+            return step
+        return replace(step, result=_said(now, (step.result or {}).get("failed", ()))) if verdict else self._failed(need, step, now)
 
     # Enrollments
 
@@ -403,15 +464,14 @@ class _Planning:
         """A step with a seat: the open one, or one in the next round, if the guard lets it through."""
         rounds = [one for one in self._seats.values() if one.seat == (target.account, learner, target.target)]
         open_one = next((one for one in rounds if one.open), None)
-        seat = (
-            self._joined(open_one, target) if open_one else self._opened(target, learner, 1 + max((one.round for one in rounds), default=0))
-        )
+        number = 1 + max((one.round for one in rounds), default=0)
+        seat = self._joined(open_one, need, target) if open_one else self._opened(need, target, learner, number)
         if seat != open_one and not self._may(need, GUARD_ENROLLING):
             return replace(step, state=NeedState.HELD, enrollment=None)
         self._seats[seat.id] = seat
         return replace(step, state=_OF_SEAT[seat.state], enrollment=seat.id)
 
-    def _opened(self, target: Target, learner: str, number: int) -> Enrollment:
+    def _opened(self, need: Need, target: Target, learner: str, number: int) -> Enrollment:
         return Enrollment(
             id=derived("enrollment", target.account, learner, target.target, number),
             account=target.account,
@@ -421,6 +481,7 @@ class _Planning:
             round=number,
             state=EnrollmentState.PLANNED,
             state_at=self._case.now,
+            reason=reasons.wanted(need),
             wish=EnrollmentWish.ENROLL,
             due_at=self._case.now,
             terms=target.terms,
@@ -428,14 +489,17 @@ class _Planning:
             expire_on=self._on(target, "expire_days"),
         )
 
-    def _joined(self, seat: Enrollment, target: Target) -> Enrollment:
-        """An open seat as one more need wants it: not given back, and for as long as the longest."""
-        expire_on = self._on(target, "expire_days")
-        longer = expire_on is not None and seat.expire_on is not None and expire_on > seat.expire_on
-        if not longer and seat.wish is not EnrollmentWish.UNDO:
+    def _joined(self, seat: Enrollment, need: Need, target: Target) -> Enrollment:
+        """An open seat as one more need wants it: not given back, for as long as the longest, and with every score.
+
+        How long one that was found lasts nobody tells, and a day of ours might shorten it.
+        """
+        expire_on, terms = self._on(target, "expire_days"), _scoring(seat.terms, target.terms.get("score"))
+        longer = not seat.found and expire_on is not None and seat.expire_on is not None and expire_on > seat.expire_on
+        if not longer and terms == seat.terms and seat.wish is not EnrollmentWish.UNDO:
             return seat
         wished = replace(seat, wish=EnrollmentWish.ENROLL, due_at=self._case.now, attempts=0, error=None)
-        return replace(wished, expire_on=expire_on) if longer else wished
+        return replace(wished, reason=reasons.wanted(need), terms=terms, expire_on=expire_on if longer else seat.expire_on)
 
     def _on(self, target: Target, term: str) -> date | None:
         days = target.terms.get(term)
@@ -445,9 +509,8 @@ class _Planning:
         """A seat that is over at the vendor: its last day has passed, or everybody who used it has passed or failed."""
         if not seat.open:
             return seat
-        last = self._over_at(seat) if seat.state is EnrollmentState.ENROLLED and seat.wish is None else None
-        if last is not None and last <= self._case.now:
-            return self._over(seat, EnrollmentState.CLOSED, f"its last day was {seat.expire_on}")
+        if seat.state is EnrollmentState.ENROLLED and seat.wish is None and (expired := self._expired(seat)):
+            return self._over(seat, EnrollmentState.CLOSED, expired)
         came = any(step.state in _STEP_OVER for _, step in self._users(seat)) or self._completed(seat)
         if came and seat.state is not EnrollmentState.PLANNED and not self._used(seat):
             return self._over(seat, EnrollmentState.CLOSED, "completed")
@@ -458,15 +521,16 @@ class _Planning:
         users = self._users(seat)
         if not seat.open or not users or self._used(seat) or seat.wish is EnrollmentWish.UNDO:
             return seat
+        why = reasons.unneeded(max((need for need, _ in users), key=lambda need: (need.state_at, need.id)))
         if seat.state is EnrollmentState.PLANNED:
-            return self._over(seat, EnrollmentState.UNDONE, "not needed any more, and never asked for")
+            return self._over(seat, EnrollmentState.UNDONE, f"{why}; it was never asked for")
         if seat.found:
-            return self._over(seat, EnrollmentState.CLOSED, "not needed any more; it was there before us")
+            return self._over(seat, EnrollmentState.CLOSED, f"{why}; it was there before us")
         if seat.id in self._case.kept_elsewhere or any(_keeps(need) for need, _ in users):
-            return self._over(seat, EnrollmentState.CLOSED, "not needed any more; it stays")
+            return self._over(seat, EnrollmentState.CLOSED, f"{why}; it stays")
         how = "unsubscribe" if any(need.rule.undo == "unsubscribe" for need, _ in users) else "expire"
         terms = {**seat.terms, "undo": how}
-        return replace(seat, wish=EnrollmentWish.UNDO, due_at=self._case.now, attempts=0, error=None, terms=terms)
+        return replace(seat, wish=EnrollmentWish.UNDO, due_at=self._case.now, attempts=0, error=None, terms=terms, reason=why)
 
     def _users(self, seat: Enrollment) -> list[tuple[Need, Step]]:
         return [(need, step) for need in self._needs.values() for step in need.steps if step.enrollment == seat.id]
@@ -482,8 +546,15 @@ class _Planning:
             one.completed and not one.withdrawn and one.completed_at is not None and one.completed_at >= since for one in results
         )
 
-    def _over_at(self, seat: Enrollment) -> datetime | None:
-        return None if seat.expire_on is None else end_of(seat.expire_on, self._case.zone)
+    def _expired(self, seat: Enrollment) -> str | None:
+        """Why a seat is over though nothing was reached in it: by its last day, or by what the LMS says since we have it."""
+        last = _over_at(seat, self._case.zone)
+        if last is not None and last <= self._case.now:
+            return f"its last day was {seat.expire_on}"
+        said = [one for one in self._case.results.get(seat.seat, ()) if not one.withdrawn and _later(one.observed_at, seat.enrolled_at)]
+        if self._completed(seat) or not any(one.finished or one.expired for one in said):
+            return None
+        return f"it has expired in {seat.account}" if any(one.expired for one in said) else f"it was ended in {seat.account}"
 
     def _over(self, seat: Enrollment, state: EnrollmentState, reason: str) -> Enrollment:
         return replace(seat, state=state, reason=reason, state_at=self._case.now, wish=None, due_at=None, error=None)
@@ -499,15 +570,31 @@ def _approved(need: Need, number: int, target: Target) -> bool:
     return not target.approve or str(number) in need.approvals
 
 
-def _certificate(cycle: str) -> str:
-    return f"certificate {cycle}"
+def _outcome_stands(need: Need) -> bool:
+    """Whether muster has nothing more to write of a need that is passed."""
+    return need.state is NeedState.RECORDED or (need.state is NeedState.PASSED and need.rule.record is None)
 
 
-def _result(step: Step, target: Target) -> Result:
-    """The result that a step was passed by, as it was then."""
-    said = step.result or {}
-    at = said.get("completed_at")
-    return Result(said.get("key", ""), target.kind, "", target.target, datetime.fromisoformat(at) if at else None, completed=True)
+def _over_at(seat: Enrollment, zone: ZoneInfo) -> datetime | None:
+    """When the last day is over that we gave it; one that was found has none of ours."""
+    return None if seat.expire_on is None or seat.found else end_of(seat.expire_on, zone)
+
+
+def _later(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one > other
+
+
+def _scoring(terms: Mapping[str, Any], score: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A seat's terms with one more score to be given; each activity has one."""
+    given = [one for one in (terms.get("score"), *terms.get("scores", ())) if one]
+    if score is None or any(one["activity"] == score["activity"] for one in given):
+        return terms
+    return {**terms, "scores": [*terms.get("scores", ()), score]} if given else {**terms, "score": score}
+
+
+def _said(result: Result, failed: Iterable[str]) -> dict[str, Any]:
+    at = result.completed_at
+    return {"key": result.key, "completed_at": at.isoformat() if at else None, "failed": [*failed]}
 
 
 def _completion(result: Result) -> tuple[float, str]:

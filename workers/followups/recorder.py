@@ -14,17 +14,18 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from schemas.accounts import FourhseAccount
-from schemas.fourhse import lenient_date
+from schemas.fourhse import Action, lenient_date
 from schemas.logs import Log
 from workers.database import Database, patiently
 from workers.followups import recordings
 from workers.followups.case import INITIAL
 from workers.followups.claims import Planner
-from workers.followups.recording import Step
+from workers.followups.recording import OTHERWISE, Step, ended
 from workers.followups.recordings import Claim
 from workers.followups.retries import RETRIES, Retry, Waits, retry
+from workers.followups.validity import readable
 from workers.vendors.accounts import OpenAccount, OpenAccounts
-from workers.vendors.errors import Conflict, NotFound, Refused, UnknownOutcome, VendorError
+from workers.vendors.errors import Complaint, Conflict, NotFound, Refused, UnknownOutcome, VendorError
 from workers.vendors.fourhse import Fourhse, Resource
 from workers.vendors.pauses import IDLE
 
@@ -67,10 +68,16 @@ class Recorder:
         due = await patiently(
             lambda: recordings.claim(self._database, account.name, self._now(), account.settings.limits.concurrency, self._lease)
         )
-        return max(await asyncio.gather(*(self._worked(account, one) for one in due)), default=IDLE)
+        return max(await asyncio.gather(*(self._traced(account, one) for one in due)), default=IDLE)
+
+    async def _traced(self, account: OpenAccount, claim: Claim) -> float:
+        with claim.traced(account.tracer):
+            return await self._worked(account, claim)
 
     async def _worked(self, account: OpenAccount, claim: Claim) -> float:
         """Write one step; whatever goes wrong, its row says what. Gives how long to leave the account alone."""
+        # In a task of its own, so that every line that follows says for whose sake it is.
+        structlog.contextvars.bind_contextvars(recording=str(claim.id))
         try:
             remote = await self._tried(account, claim)
             await self._note(lambda now: recordings.written(self._database, claim, remote, self._followups, now, self._clock_skew))
@@ -107,7 +114,19 @@ def failure(error: VendorError, attempts: int) -> Retry:
 
 async def _certificate(account: OpenAccount, claim: Claim) -> str:
     """The id of this cycle's certificate, which is made if there is none."""
-    return await _there_already(account, claim) or await _created(_resource(account, "certificate"), claim, claim.body)
+    there = await _there_already(account, claim)
+    return there or await _created(_resource(account, "certificate"), claim, await _body(account, claim))
+
+
+async def _body(account: OpenAccount, claim: Claim) -> Mapping[str, Any]:
+    """What is written; by an action that the mirror did not know as 4HSE shows it now, for how long it makes valid is not guessed."""
+    if OTHERWISE not in claim.body:
+        return claim.body
+    shown = Action.model_validate(await _resource(account, "action").view(str(claim.action))).model_dump()
+    if not readable(shown):
+        said = f"the action's {shown['validity']} {shown['validity_unit']} is nothing that can be counted"
+        raise Refused(0, (Complaint("validity", said),))
+    return ended(claim.body, shown)
 
 
 async def _there_already(account: OpenAccount, claim: Claim) -> str | None:
@@ -168,7 +187,7 @@ async def _created(resource: Resource, claim: Claim, body: Mapping[str, Any]) ->
 async def _outcome(account: OpenAccount, claim: Claim) -> str:
     """The outcome in the session enrollment, told once."""
     resource = _resource(account, "action-session-subscription")
-    body = dict(claim.body)
+    body = dict(await _body(account, claim))
     if "certificate_id" in body:
         body["certificate_id"] = claim.certificate
     shown = await resource.view(claim.remote)

@@ -5,7 +5,7 @@ subscription sits in. Ids are derived from the need, so that whoever writes a st
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,11 +15,15 @@ from schemas.states import TargetKind
 from schemas.templates import filled
 from workers.followups.case import INITIAL, Need, Recorded, Subscription, derived, end_of
 from workers.followups.results import Result
-from workers.followups.validity import chosen, span
+from workers.followups.validity import Period, chosen, expires, readable, span
 
 _UTC = ZoneInfo("UTC")
 _LONGEST = 255
-PLANNED, DONE, DEAD = "planned", "done", "dead"
+PLANNED, DONE, DEAD, DROPPED = "planned", "done", "dead", "dropped"
+#: The states of a step that holds up no other, and no need.
+OVER = (DONE, DROPPED)
+#: In a body that says nothing of its end yet: the rule's validity, for where the action, which stands above it, has none.
+OTHERWISE = "validity_otherwise"
 _PLACE = ("subtenant_id", "tenant_id")
 _IDS = ("action_session_id", "action_subscription_id", *_PLACE)
 
@@ -44,29 +48,41 @@ def steps(
     action: Mapping[str, Any] | None = None,
     zone: ZoneInfo = _UTC,
 ) -> list[Recorded]:
-    """The steps that certify a passed need."""
+    """The steps that certify a passed need. How long the action makes it valid, if that is not known, `ended` says later."""
     record, row = need.rule.record or Record(), subscription.row
     seat = session_enrollment if session_enrollment and _fits(need, session_enrollment, result, zone) else None
-    validity = chosen(seat, action, record.validity)
-    valid = span(result.completed_at or now, zone, validity)
-    expire = {"date_expire": valid.expire.isoformat()} if valid.expire else {}
-    name = filled(record.certificate, {**row, "date": valid.begin.isoformat()}) or row.get("action_name") or need.rule.name
+    begin = span(result.completed_at or now, zone, None).begin.isoformat()
+    name = filled(record.certificate, {**row, "date": begin}) or row.get("action_name") or need.rule.name
     certificate = {
-        "date_release": valid.begin.isoformat(),
+        "date_release": begin,
         "name": name[:_LONGEST],
         "action_type": row["action_type"],
         "resource_id": row["subscriber_id"],
         "tenant_id": row["tenant_id"],
-        **expire,
-        **({"validity": validity.number, "validity_unit": validity.unit} if validity else {}),
     }
     certificate_id = derived(Step.CERTIFICATE.value, str(need.id))
     link = {"certificate_id": str(certificate_id), "action_id": row["action_id"], "tenant_id": row["tenant_id"]}
-    found = [_step(need, Step.CERTIFICATE, certificate), _step(need, Step.CERTIFICATE_ACTION, link)]
+    known = chosen(seat, None, None) or (action is not None and readable(action))
+    end = {OTHERWISE: record.validity} if not known else {}
+    validity = chosen(seat, action, record.validity) if known else None
+    found = [_step(need, Step.CERTIFICATE, _valid(certificate, validity) | end), _step(need, Step.CERTIFICATE_ACTION, link)]
     if seat is not None:
-        outcome = {"done": 1, "certificate_id": str(certificate_id), "date_begin": valid.begin.isoformat(), **expire}
-        found.append(_outcome(need, Step.SESSION.value, seat, outcome))
+        outcome = {"done": 1, "certificate_id": str(certificate_id), "date_begin": begin}
+        found.append(_outcome(need, Step.SESSION.value, seat, _valid(outcome, validity) | end))
     return found
+
+
+def ended(body: Mapping[str, Any], action: Mapping[str, Any]) -> dict[str, Any]:
+    """A body that says nothing of its end yet, with its end by an action that is `readable`."""
+    return _valid({name: value for name, value in body.items() if name != OTHERWISE}, chosen(None, action, body[OTHERWISE]))
+
+
+def _valid(body: Mapping[str, Any], validity: Period | None) -> dict[str, Any]:
+    """A certificate, or the outcome of a session, with its end."""
+    release = body.get("date_release")
+    end = expires(date.fromisoformat(release or body["date_begin"]), validity)
+    terms = {"validity": validity.number, "validity_unit": validity.unit} if validity and release else {}
+    return {**body, **({"date_expire": end.isoformat()} if end else {}), **terms}
 
 
 def failure(need: Need, session_enrollment: Mapping[str, Any] | None, result: Result, zone: ZoneInfo = _UTC) -> list[Recorded]:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from schemas.states import RefreshKind
+from schemas.traces import Span, SpanName, Tracer, current
 from workers.database import Connection, Database, Dialect
 from workers.followups.claims import Planner
 from workers.followups.recording import DEAD, DONE, Step
@@ -40,14 +42,28 @@ class Claim:
     begin: date | None
     action: str | None
     seat: str | None
+    trace: str | None = None
+
+    def traced(self, tracer: Tracer) -> AbstractContextManager[Span]:
+        """A try at it, in the trace of what it follows from."""
+        about = {"muster.account": self.account, "muster.recording": str(self.id), "muster.step": self.step, "muster.need": str(self.need)}
+        return tracer.follow(SpanName.RECORD, [self.trace] if self.trace else (), about)
 
 
-#: In the order of the steps' names. What is written for a need that is undone is not wanted any more.
-_DUE = """
+#: What still is to be written, or holds up what comes after it: not a failed attempt that could not be told.
+LEFT = "state NOT IN ('done', 'dropped') AND NOT (state = 'dead' AND step LIKE 'failed%')"
+#: The outcome is told already: a failed attempt before it would take it back.
+TOLD = "EXISTS (SELECT 1 FROM recordings AS o WHERE o.need = recordings.need AND o.step = 'session' AND o.state = 'done')"
+
+#: In the order of the steps' names. What is written for a need that is undone is not wanted any more, and no certificate is for one
+#: about which a person has to say yes.
+_DUE = f"""
     SELECT r.* FROM recordings AS r
     WHERE r.account = $1 AND r.state = 'planned' AND r.due_at <= $2
-        AND NOT EXISTS (SELECT 1 FROM recordings AS e WHERE e.need = r.need AND e.step < r.step AND e.state <> 'done')
-        AND NOT EXISTS (SELECT 1 FROM needs AS n WHERE n.id = r.need AND n.state = 'undone')
+        AND r.id NOT IN (SELECT id FROM recordings WHERE need = r.need AND step LIKE 'failed%' AND {TOLD})
+        AND NOT EXISTS (SELECT 1 FROM recordings WHERE need = r.need AND step < r.step AND {LEFT})
+        AND NOT EXISTS (SELECT 1 FROM needs AS n WHERE n.id = r.need
+            AND (n.state = 'undone' OR (n.state = 'held' AND r.step NOT LIKE 'failed%')))
     ORDER BY r.due_at, r.id LIMIT $3 FOR UPDATE OF r SKIP LOCKED"""
 _LEASE = "UPDATE recordings SET due_at = $2 WHERE id = any($1)"
 _NEEDS = "SELECT id, action_subscription_id, cycle, opened_at FROM needs WHERE id = any($1)"
@@ -71,18 +87,18 @@ _SUBSCRIPTION = "SELECT id FROM action_subscriptions WHERE account = $1 AND acti
 _ENDED = """
     UPDATE recordings SET state = $3, state_at = $4, remote = $5, error = $6, due_at = NULL
     WHERE id = $1 AND due_at = $2 AND state = 'planned' RETURNING id"""
-_LEFT = "SELECT count(*) AS count FROM recordings WHERE need = $1 AND state <> 'done'"
+_LEFT = f"SELECT count(*) AS count FROM recordings WHERE need = $1 AND {LEFT}"
 
 
 async def written(database: Database, claim: Claim, remote: str, planner: Planner, now: datetime, clock_skew: timedelta) -> None:
     """It stands at 4HSE under that id. After the last step the subscription is fetched, to see what it made of it."""
     async with database.transaction() as connection:
         if await _ended(connection, database.dialect, claim, DONE, remote, None, now):
+            await planner.plan(connection, database.dialect, [(claim.account, claim.subscription)], now)
             (left,) = await run(connection, database.dialect, _LEFT, str(claim.need))
             if not left["count"]:
-                touch = Touch(claim.account, RefreshKind.ACTION_SUBSCRIPTION, claim.subscription, now)
+                touch = Touch(claim.account, RefreshKind.ACTION_SUBSCRIPTION, claim.subscription, now, trace=current().trace)
                 await mark(connection, database.dialect, [touch], clock_skew)
-            await planner.plan(connection, database.dialect, [(claim.account, claim.subscription)], now)
 
 
 async def given_up(database: Database, claim: Claim, error: str, planner: Planner, now: datetime) -> None:
@@ -126,6 +142,7 @@ def _claim(row: Mapping[str, Any], need: Mapping[str, Any], beside: Mapping[str,
         begin=date.fromisoformat(_json(certificate["body"])["date_release"]) if certificate else None,
         action=_json(link["body"])["action_id"] if link else None,
         seat=seat["remote"] if seat else None,
+        trace=row["trace"],
     )
 
 

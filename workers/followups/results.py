@@ -34,6 +34,10 @@ class Result:
     total_points: float | None = None
     withdrawn: bool = False
     version: int = 1
+    #: Courses: its seat has expired, or was ended in any way; and when the LMS was last heard of it.
+    expired: bool = False
+    finished: bool = False
+    observed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,15 @@ def counts(
     since = None if accept_since is None else datetime.combine(accept_since, time(), zone)
     standing = (one for one in results if one.kind is target.kind and not one.withdrawn and one.key not in used)
     fresh = sorted((one for one in standing if _counts(one.completed_at, cycle_opened_at, since)), key=_order)
-    judged = [Verdict(_JUDGES[target.kind](one, target, pass_), one.key) for one in fresh]
-    passed = next((one for one in judged if one.passed), None)
-    failed = next((one for one in reversed(judged) if one.passed is False), None)
+    verdicts = [Verdict(judged(one, target, pass_), one.key) for one in fresh]
+    passed = next((one for one in verdicts if one.passed), None)
+    failed = next((one for one in reversed(verdicts) if one.passed is False), None)
     return passed or failed or Verdict()
+
+
+def judged(one: Result, target: Target, pass_: Pass) -> bool | None:
+    """Whether a result passes its target; None is nothing yet."""
+    return _JUDGES[target.kind](one, target, pass_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ def correction(one: Result, was: datetime, target: Target, pass_: Pass, zone: Zo
     """What a result that certified as completed at that time would change about the certificate by now."""
     if one.withdrawn or one.completed_at is None:
         return Correction(f"{one.key} certified, and was withdrawn since", "see whether the certificate stands")
-    if not _JUDGES[target.kind](one, target, pass_):
+    if not judged(one, target, pass_):
         return Correction(f"{one.key} certified, and does not pass any more", "delete the certificate")
     day = one.completed_at.astimezone(zone).date()
     if day == was.astimezone(zone).date():
@@ -146,6 +155,9 @@ def course_results(rows: Iterable[Row]) -> list[Result]:
             now["grade"],
             now["passed"],
             bool(now["completed"]),
+            expired=bool(now["expired"]),
+            finished=bool(now["finished"]),
+            observed_at=now["observed_at"],
             **_version(now),
         )
         for versions in _results((row for row in rows if not row["activity"] and not row["attempt"]), "learner", "course")

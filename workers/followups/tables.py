@@ -60,6 +60,8 @@ class Need(Model):
     #: The steps that a person said yes to.
     approvals = fields.JSONField[list[str]](decoder=json.loads)
     released_at = fields.DatetimeField(null=True)
+    #: What a person should look at, whatever its state.
+    alarm = fields.TextField(null=True)
 
     class Meta:
         table = "needs"
@@ -76,6 +78,7 @@ class NeedTarget(Model):
     state = fields.TextField()
     enrollment = fields.UUIDField(null=True)
     result = fields.JSONField[dict[str, object]](null=True, decoder=json.loads)
+    due_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "need_targets"
@@ -108,6 +111,8 @@ class Enrollment(Model):
     #: Its id at the vendor, where it has one.
     remote = fields.TextField(null=True)
     enrolled_at = fields.DatetimeField(null=True)
+    #: How the trace of what it was last wished for goes on.
+    trace = fields.TextField(null=True)
 
     class Meta:
         table = "enrollments"
@@ -145,6 +150,8 @@ class Recording(Model):
     attempts = fields.IntField()
     error = fields.TextField(null=True)
     state_at = fields.DatetimeField()
+    #: How the trace of what it follows from goes on.
+    trace = fields.TextField(null=True)
 
     class Meta:
         table = "recordings"

@@ -38,14 +38,21 @@ def chosen(session: Mapping[str, Any] | None, action: Mapping[str, Any] | None, 
     return _of(session) or _of(action) or period(rule)
 
 
+def readable(row: Mapping[str, Any]) -> bool:
+    """Whether a session or an action says how long, or that it is for ever; what it says may be nothing that can be counted."""
+    return not row.get("validity") or _of(row) is not None
+
+
 def span(completed_at: datetime, zone: ZoneInfo, validity: Period | None) -> Span:
-    """It begins on the day of completion there, and expires on the same day of the month where there is one, else on the month's last."""
+    """It begins on the day of completion there."""
     begin = completed_at.astimezone(zone).date()
-    return Span(begin, _after(begin, validity) if validity else None)
+    return Span(begin, expires(begin, validity))
 
 
-def _after(begin: date, validity: Period) -> date | None:
-    """None is beyond the calendar."""
+def expires(begin: date, validity: Period | None) -> date | None:
+    """On the same day of the month where there is one, else on the month's last. Without a validity never; so it is beyond the calendar."""
+    if validity is None:
+        return None
     try:
         if validity.unit == "DAY":
             return begin + timedelta(days=validity.number)

@@ -40,6 +40,8 @@ def _hint(delivery: Delivery, body: Any, shape: type[DeletedSubscription], *, de
         fingerprint=bytes.fromhex(delivery.fingerprint),
         fields=fields,
         flags=oddities(subscription, body),
+        trace=delivery.trace,
     )
-    touch = Touch(delivery.account, RefreshKind.ACTION_SUBSCRIPTION, hint.subject, delivery.received_at, delivery=delivery.id)
+    kind, at = RefreshKind.ACTION_SUBSCRIPTION, delivery.received_at
+    touch = Touch(delivery.account, kind, hint.subject, at, delivery=delivery.id, trace=delivery.trace)
     return Applied(event, (hint, touch), hint.subject)

@@ -30,7 +30,7 @@ def told(delivery: Delivery, body: Any, account: Account | None) -> Outcome:
     odd = [name for name, found in (("learner", learner), ("course", course)) if len(found) > _LONGEST or found in (".", "..")]
     if odd:
         return Dead(event, Reason.INVALID_FIELD, f"{', '.join(odd)}: cannot be an id")
-    touch = Touch(delivery.account, RefreshKind.COURSE_RESULT, learner, delivery.received_at, course, delivery.id)
+    touch = Touch(delivery.account, RefreshKind.COURSE_RESULT, learner, delivery.received_at, course, delivery.id, delivery.trace)
     return Applied(event, (touch,), address(learner, course, *filter(None, (activity,))))
 
 

@@ -29,4 +29,4 @@ def touching(
         kind, subject, scope = touched(shape.model_validate(body))
     except ValidationError as error:
         return unfit(event, error)
-    return Applied(event, (Touch(delivery.account, kind, subject, delivery.received_at, scope, delivery.id),), subject)
+    return Applied(event, (Touch(delivery.account, kind, subject, delivery.received_at, scope, delivery.id, delivery.trace),), subject)

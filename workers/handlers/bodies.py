@@ -29,7 +29,7 @@ def parsed(body: bytes) -> Any:
 def event_named_in(body: bytes, field: str | None, element: str | None) -> str | None:
     """The event that the body names, in a field of its JSON object or an element of its XML; raises Unparsable."""
     if element is not None and _is_xml(body):
-        root = _xml(body)
+        root = tree(body)
         name = root.findtext(element) or root.findtext(f".//{element}")
         return name.strip() if name else None
     value = parsed(body)
@@ -41,7 +41,7 @@ def event_named_in(body: bytes, field: str | None, element: str | None) -> str |
 
 def content(body: bytes, *, xml: bool) -> Any:
     """What the body says, where `xml` allows for it in XML as in JSON: the same paths lead to the same values; raises Unparsable."""
-    return _value(_xml(body)) if xml and _is_xml(body) else parsed(body)
+    return _value(tree(body)) if xml and _is_xml(body) else parsed(body)
 
 
 def _is_xml(body: bytes) -> bool:
@@ -60,7 +60,8 @@ def _value(element: Element, depth: int = 0) -> Any:
     return (element.text or "").strip() or None
 
 
-def _xml(body: bytes) -> Element:
+def tree(body: bytes) -> Element:
+    """Parse XML that asks for nothing from outside; raises Unparsable."""
     try:
         root = HardenedTree.fromstring(body, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:

@@ -25,4 +25,5 @@ def asked(delivery: Delivery, body: Any, account: Account | None) -> Outcome:
         return Dead(EVENT, Reason.INVALID_FIELD, f"payloads[0].code: must be a text of 1 to {_LONGEST} characters")
     if account is None:
         return Ignored(EVENT, Reason.NOT_HANDLED, f"to confirm it, the workers need [accounts.{delivery.account}] with iSpring's API")
-    return Applied(EVENT, (Touch(delivery.account, RefreshKind.CONFIRMATION, code, delivery.received_at, delivery=delivery.id),))
+    touch = Touch(delivery.account, RefreshKind.CONFIRMATION, code, delivery.received_at, delivery=delivery.id, trace=delivery.trace)
+    return Applied(EVENT, (touch,))

@@ -42,6 +42,7 @@ MIGRATIONS = (
     Migration(1, 1, "delivery log, held envelopes, action subscriptions"),
     Migration(2, 2, "the vendors' truth: fetched subscriptions, refreshes, reconcile, polled facts"),
     Migration(3, 3, "follow-ups, the compliance clock, the outbox"),
+    Migration(4, 3, "operating: replay, dead letters, receivers, retention, erasure, traces"),
 )
 
 CURRENT = MIGRATIONS[-1].version

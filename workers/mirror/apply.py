@@ -14,13 +14,17 @@ from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
+from workers.erasures import Marks
+from workers.followups.cases import Key, Traces
 from workers.followups.plan import Followups
 from workers.mirror.calendar import note, outlooks
 from workers.mirror.changes import told
 from workers.mirror.evidence import Absence, Effect, Sighting, Touch
-from workers.mirror.facts import Fact, FactKind, observe
+from workers.mirror.facts import OBSERVATION, Fact, FactKind, observe
 from workers.mirror.hints import Hint, fold
+from workers.mirror.mentions import of_fact, of_sighting
 from workers.mirror.status import Calendar
+from workers.mirror.versions import Version
 from workers.refreshes import mark
 
 _TYPES = {
@@ -102,19 +106,30 @@ class Mirror:
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     followups: Followups | None = None
     now: Callable[[], datetime] = now_utc
+    #: Whom to keep out of what is fetched; `workers/pipeline.py` does of what is delivered.
+    marks: Marks | None = None
 
-    async def apply(self, connection: Connection, dialect: Dialect, effects: Iterable[Effect]) -> None:
-        """Write what deliveries say, wherever that is stronger than what the mirror holds, and note what they touch."""
+    async def apply(
+        self, connection: Connection, dialect: Dialect, effects: Iterable[Effect], *, quietly: bool = False, noting: bool = False
+    ) -> set[tuple[Any, ...]]:
+        """Write what deliveries say, wherever that is stronger than what the mirror holds, and note what they touch.
+
+        `quietly`, nothing follows from it: no event is told, nothing is to be fetched, nobody is planned for. Where `noting`, gives the
+        `aim` of what it changed: rows of the mirror, new versions, and things that are to be fetched since.
+        """
         given = list(effects)
         hints, facts = fold(one for one in given if isinstance(one, Hint)), [one for one in given if isinstance(one, Fact)]
-        await _observed(connection, dialect, facts)
+        changed = await _observed(connection, dialect, facts, quietly=quietly)
         # What results are about is locked together with what hints are about, in one order.
-        about = dict.fromkeys(await self._about(connection, dialect, facts), self.now()) | {hint.key: hint.received_at for hint in hints}
+        results = {} if quietly else dict.fromkeys(await self._about(connection, dialect, facts), self.now())
+        about = {} if quietly else results | {hint.key: hint.received_at for hint in hints}
         async with told(connection, dialect, about):
-            await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints])
-        touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts]
-        await mark(connection, dialect, touches, self.clock_skew)
-        await self._plan(connection, dialect, about)
+            changed |= {*await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints], noting=noting)}
+        await self._plan(connection, dialect, about, {hint.key: hint.trace for hint in hints})
+        # Last, as whoever settles what was fetched: who plans holds what others wait for.
+        touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts and not quietly]
+        changed |= {*await mark(connection, dialect, touches, self.clock_skew, noting=noting)}
+        return changed
 
     async def observe(
         self,
@@ -125,8 +140,11 @@ class Mirror:
         found: Sequence[Fact],
         at: datetime,
         within: Mapping[str, Any] | None = None,
-    ) -> int:
+    ) -> list[Version]:
         """Keep what was found of an account (`workers.mirror.facts.observe`), and plan what follows from it."""
+        if self.marks is not None:
+            found = await self.marks.spared(connection, dialect, found, lambda one: (account, of_fact(one), one.at))
+            found = await self.marks.unnamed(connection, dialect, found) if kind is OBSERVATION else found
         new = await observe(connection, dialect, kind, account, found, at, within)
         if new:
             await self._plan(connection, dialect, await self._about(connection, dialect, found))
@@ -134,6 +152,8 @@ class Mirror:
 
     async def sighted(self, connection: Connection, dialect: Dialect, sightings: Sequence[Sighting]) -> None:
         """Write what a fetch found, one sighting a subscription, wherever it decides."""
+        if self.marks is not None:
+            sightings = await self.marks.spared(connection, dialect, sightings, lambda one: (one.account, of_sighting(one), one.began))
         looks = await outlooks(connection, dialect, self.calendars, sorted(sightings, key=lambda one: (one.account, one.subject)))
         rows = [self._sighted(one.sighting) | {"changes_at": one.changes_at} for one in looks]
         async with told(connection, dialect, {(one.account, one.subject): one.began for one in sightings}):
@@ -155,9 +175,9 @@ class Mirror:
         """The subscriptions that results are about."""
         return set() if self.followups is None or not facts else await self.followups.keys_of(connection, dialect, facts)
 
-    async def _plan(self, connection: Connection, dialect: Dialect, keys: Collection[tuple[str, str]]) -> None:
+    async def _plan(self, connection: Connection, dialect: Dialect, keys: Collection[Key], traces: Traces | None = None) -> None:
         if self.followups is not None:
-            await self.followups.plan(connection, dialect, keys, self.now())
+            await self.followups.plan(connection, dialect, keys, self.now(), traces)
 
     def _sighted(self, one: Sighting) -> dict[str, Any]:
         shown = {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags}
@@ -168,13 +188,17 @@ class Mirror:
         return {"fetched_at": one.began, "fetch_covers": one.began - self.clock_skew}
 
 
-async def _observed(connection: Connection, dialect: Dialect, facts: Iterable[Fact]) -> None:
-    """Facts by table and account, in an order that is the same for every writer."""
+async def _observed(connection: Connection, dialect: Dialect, facts: Iterable[Fact], *, quietly: bool) -> set[tuple[Any, ...]]:
+    """Facts by table and account, in an order that is the same for every writer; gives the aims of those that were news."""
+    changed = set[tuple[Any, ...]]()
     groups: dict[tuple[str, str], list[Fact]] = {}
     for fact in facts:
         groups.setdefault((fact.kind.table, fact.account), []).append(fact)
     for (_, account), group in sorted(groups.items(), key=lambda each: each[0]):
-        await observe(connection, dialect, group[0].kind, account, group, group[0].at)
+        kind = group[0].kind
+        new = await observe(connection, dialect, kind, account, group, group[0].at, quietly=quietly)
+        changed |= {(kind.table, account, one.key) for one in new}
+    return changed
 
 
 def _hinted(hint: Hint) -> dict[str, Any]:

@@ -29,12 +29,13 @@ async def fetch(database: Database, mirror: Mirror, account: OpenAccount, claims
 
 async def _fetched(database: Database, mirror: Mirror, account: OpenAccount, claim: Claim, now: Callable[[], datetime]) -> None:
     assert isinstance(account.client, Anewspring)
-    began = now()
-    try:
-        result = await account.client.result(claim.subject, claim.scope)
-    except NotFound:
-        result = None
-    await _keep(database, mirror, claim, began, result)
+    with claim.traced(account.tracer):
+        began = now()
+        try:
+            result = await account.client.result(claim.subject, claim.scope)
+        except NotFound:
+            result = None
+        await _keep(database, mirror, claim, began, result)
 
 
 async def _keep(database: Database, mirror: Mirror, claim: Claim, began: datetime, result: Result | None) -> None:
@@ -51,16 +52,17 @@ async def _keep(database: Database, mirror: Mirror, claim: Claim, began: datetim
 
 def _rows(result: Result) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
     """The course, its activities and their attempts, each by its key: never by a uid, which the courses of one template share."""
-    reached = {"completed": result.completed, "completed_at": result.completed_at, "started_at": result.start_at}
+    reached = {"completed": result.completed, "completed_at": result.reached_at, "started_at": result.start_at}
     yield ("", _WHOLE), {"name": result.name, "grade": result.grade, "expired": result.expired, "finished": result.finished, **reached}
     for activity in result.activities:
         name = activity.id or (f"#{activity.part_id}" if activity.part_id is not None else None)
         if name is not None:
-            yield (name, _WHOLE), _scored(activity, activity)
-            yield from (((name, one.number), _scored(activity, one) | {"started_at": one.started_at}) for one in activity.attempts)
+            yield (name, _WHOLE), _scored(activity, activity, activity.reached_at)
+            for one in activity.attempts:
+                yield (name, one.number), _scored(activity, one, one.completed_at) | {"started_at": one.started_at}
 
 
-def _scored(activity: Activity, one: Activity | Attempt) -> dict[str, Any]:
+def _scored(activity: Activity, one: Activity | Attempt, at: datetime | None) -> dict[str, Any]:
     passed = None if activity.type in WITHOUT_THRESHOLD else one.passed
-    reached = {"completed": one.completed, "completed_at": one.completed_at}
+    reached = {"completed": one.completed, "completed_at": at}
     return {"name": activity.name, "grade": one.score, "passed": passed, **reached}

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from schemas.states import RefreshKind, SubscriptionState
 from workers.mirror.hints import Hint
-from workers.mirror.versions import Fact
+from workers.mirror.versions import Fact, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,9 @@ class Touch:
     subject: str
     at: datetime
     scope: str = ""
-    #: The delivery that tells of it.
+    #: The delivery that tells of it, and how its trace goes on.
     delivery: UUID | None = None
+    trace: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -35,6 +36,11 @@ class Touch:
 
 #: What a delivery does to the mirror.
 Effect = Hint | Touch | Fact
+
+
+def aim(effect: Effect) -> tuple[Any, ...]:
+    """The one row that an effect is about, of all that effects can be about."""
+    return (effect.kind.table, effect.account, found(effect.kind, effect).key) if isinstance(effect, Fact) else effect.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,10 @@ async def observe(
     facts: Sequence[Fact],
     at: datetime,
     within: Mapping[str, Any] | None = None,
-) -> int:
-    """Keep what was found of an account as new versions where it says something else than the current ones; how many are new.
+    *,
+    quietly: bool = False,
+) -> list[Version]:
+    """Keep what was found of an account as new versions where it says something else than the current ones; gives the new ones.
 
     `within` says that the answer of that time was complete where these columns hold these values ({}: in all of the account), so
     that what stands there and was not found was withdrawn.
@@ -62,8 +64,9 @@ async def observe(
     written = changed(current, seen)
     await _upsert(kind).execute(connection, dialect, [_row(kind, account, one) for one in written])
     new = [one for one in written if one.key not in current or one.number > current[one.key].number]
-    await append(connection, dialect, [_event(kind, account, one) for one in new])
-    return len(new)
+    if not quietly:
+        await append(connection, dialect, [_event(kind, account, one) for one in new])
+    return new
 
 
 def _event(kind: FactKind, account: str, one: Version) -> Event:

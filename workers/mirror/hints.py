@@ -19,6 +19,8 @@ class Hint:
     flags: list[str] = field(hash=False, default_factory=list)
     #: When the last of all hints about it arrived, this one or a weaker one; None: this one.
     last_at: datetime | None = None
+    #: How the trace of its webhook goes on.
+    trace: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -47,7 +47,8 @@ async def left_to_view(asking: Asking, claims: Sequence[Claim]) -> list[Claim]:
     touches, walked = [], []
     for office in await _worth_a_walk(asking, offices):
         walked += offices[office]
-        touches.append(Touch(asking.account.name, RefreshKind.OFFICE, office, max(one.marked_at for one in offices[office])))
+        last = max(offices[office], key=lambda one: one.marked_at)
+        touches.append(Touch(asking.account.name, RefreshKind.OFFICE, office, last.marked_at, trace=last.trace))
     if walked:
         async with asking.database.transaction() as connection:
             await mark(connection, asking.database.dialect, touches, asking.mirror.clock_skew)

@@ -28,6 +28,7 @@ from workers.mirror.drift import Disagreement, agrees, disagreement, seen_to, to
 from workers.mirror.drift import Held as HeldRow
 from workers.mirror.evidence import Absence, Sighting
 from workers.mirror.holdings import Suspects, count_seen, read, shown, stored, waiting
+from workers.mirror.mentions import of_subscription
 from workers.mirror.refresh import ask_again
 from workers.mirror.runs import Asked
 from workers.mirror.sightings import Unreadable, sighting
@@ -189,7 +190,8 @@ class _Reconcile:
             await runs.forget(self._database, run.account)
             log.info(Log.RECONCILED, **about, **counts, calls=run.calls)
         else:
-            log.error(Log.RECONCILE_HELD if state == RunState.HELD else Log.RECONCILE_FAILED, **about, error=error)
+            # Why it failed is in its row: the vendor's words may name somebody.
+            log.error(Log.RECONCILE_HELD if state == RunState.HELD else Log.RECONCILE_FAILED, **about)
 
     # Pages.
 
@@ -233,6 +235,7 @@ class _Reconcile:
 
     async def _compared(self, shown: Mapping[str, tuple[Row, datetime]]) -> tuple[_Found, int]:
         """What differs, and how many rows that cannot be read."""
+        shown = await self._spared(shown)
         known = await stored(self._database, self._account.name, list(shown))
         suspected, unreadable = list[_Suspected](), 0
         for subject, (row, began) in shown.items():
@@ -248,6 +251,17 @@ class _Reconcile:
         skew = self._mirror.clock_skew
         drifts = [drift for held, one, drift in suspected if not seen_to(held, one, one.began - skew, due)]
         return _Found([one for _, one, _ in suspected], [], drifts), unreadable
+
+    async def _spared(self, shown: Mapping[str, tuple[Row, datetime]]) -> Mapping[str, tuple[Row, datetime]]:
+        """Without those of whom nothing is kept: that the mirror has them not is no drift."""
+        if self._mirror.marks is None:
+            return shown
+
+        def about(one: tuple[str, tuple[Row, datetime]]) -> tuple[str, tuple[str, ...], datetime]:
+            subject, (row, began) = one
+            return self._account.name, of_subscription(subject, row), began
+
+        return dict(await self._mirror.marks.spared(self._database.connection, self._database.dialect, list(shown.items()), about))
 
     # What was not seen.
 

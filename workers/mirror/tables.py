@@ -67,7 +67,13 @@ class ActionSubscription(Model):
     class Meta:
         table = "action_subscriptions"
         unique_together = (("account", "action_subscription_id"),)
-        indexes = (("changes_at",), ("account", "subscriber_id"), ("account", "last_certificate_id"), ("account", "subtenant_id"))
+        indexes = (
+            ("changes_at",),
+            ("account", "subscriber_id"),
+            ("account", "subscriber_code"),
+            ("account", "last_certificate_id"),
+            ("account", "subtenant_id"),
+        )
 
 
 class Action(Model):

@@ -1,4 +1,5 @@
-"""What has gone quiet: sources that deliver nothing, polls that do not succeed, subscribers that iSpring tells nothing any more.
+"""What has gone quiet: sources that deliver nothing, polls that do not succeed, subscribers that iSpring tells nothing any more,
+receivers without a heartbeat.
 
 It reads small tables alone, so that readiness may ask it often.
 """
@@ -9,9 +10,14 @@ from datetime import datetime, timedelta
 
 from schemas.accounts import Account
 from schemas.states import SubscriberState
+from workers import receivers
 from workers.freshness import SourceFreshness
+from workers.retention import TURN
 from workers.schedules import Schedule, Turn, turns
 from workers.subscribers import WebhookSubscriber
+
+#: Heartbeats that may fail to come before their receiver is called quiet.
+_MISSED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,31 @@ class Subscriber:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver as of its last heartbeat; quiet if three have not come, and it did not say that it stops."""
+
+    name: str
+    as_of: datetime
+    began_at: datetime
+    program: str
+    spooled: int
+    spooled_since: datetime | None
+    spool_full: bool
+    rejected: int
+    rejected_last: datetime | None
+    rejected_lost: int
+    stopped: bool
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Freshness:
     """Who was last heard of when."""
 
     sources: list[Source]
     polls: list[Poll]
     subscribers: list[Subscriber]
+    receivers: list[Receiver]
 
     @property
     def quiet(self) -> list[str]:
@@ -70,6 +95,8 @@ class Freshness:
             yield f"poll {poll.name} of {poll.account}: no success{since}, {poll.failures} failures"
         for one in filter(lambda one: one.quiet, self.subscribers):
             yield f"subscriber {one.name} of {one.account}: {one.state} since {_time(one.since)}"
+        for receiver in filter(lambda one: one.quiet, self.receivers):
+            yield f"receiver {receiver.name}: no heartbeat since {_time(receiver.as_of)}"
 
 
 async def freshness(now: datetime, accounts: Mapping[str, Account]) -> Freshness:
@@ -81,8 +108,10 @@ async def freshness(now: datetime, accounts: Mapping[str, Account]) -> Freshness
             _poll(turn, rows.get((name, turn.name)), now, account.quiet_after)
             for name, account in accounts.items()
             for turn in turns(name, account)
-        ],
+        ]
+        + [_poll(TURN, row, now, None) for row in [rows.get((TURN.account, TURN.name))] if row is not None],
         subscribers=[_subscriber(row) for row in await WebhookSubscriber.all().order_by("account", "name")],
+        receivers=[_receiver(row, now) for row in await receivers.Receiver.all().order_by("name")],
     )
 
 
@@ -101,6 +130,12 @@ def _poll(turn: Turn, row: Schedule | None, now: datetime, quiet_after: timedelt
 
 def _subscriber(row: WebhookSubscriber) -> Subscriber:
     return Subscriber(row.account, row.name, row.event, row.state, row.state_at, row.state != SubscriberState.CONFIRMED)
+
+
+def _receiver(row: receivers.Receiver, now: datetime) -> Receiver:
+    told = {name: getattr(row, name) for name in Receiver.__slots__ if name not in {"as_of", "stopped", "quiet"}}
+    silent = now - row.at > _MISSED * timedelta(seconds=row.every)
+    return Receiver(**told, as_of=row.at, stopped=row.stopping, quiet=silent and not row.stopping)
 
 
 def _time(at: datetime) -> str:

@@ -1,6 +1,8 @@
 """How things stand: the one source of every status figure, for the CLI and for the workers' readiness."""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,13 +12,16 @@ from tortoise.functions import Count
 
 from schemas import topology
 from schemas.accounts import Account
+from schemas.broker_faults import BROKER_FAULTS
 from schemas.states import DeliveryState, SubscriptionState
-from workers.consumer import UNREADABLE, Consumer
+from workers.consumer import Consumer
 from workers.database import Database, DatabaseAway, told_apart
+from workers.envelopes import UNREADABLE
 from workers.followups.tables import Enrollment, Need
 from workers.lane import Lane
 from workers.log import HeldEnvelope, LoggedDelivery
 from workers.mirror.tables import ActionSubscription, ReconcileRun
+from workers.operations.followups import NOT_DUE
 from workers.operations.freshness import Freshness, freshness
 from workers.refreshes import Refresh
 
@@ -55,6 +60,9 @@ class Status:
     #: Needs and enrollments by state; a state that nothing is in is left out.
     followups: dict[str, int]
     enrollments: dict[str, int]
+    #: Needs whose due time has passed, whatever keeps them, and those at which a person should look.
+    overdue: int
+    alarms: int
     #: When the oldest delivery that is neither applied, ignored, dead nor settled arrived.
     oldest_waiting: datetime | None
     held_envelopes: int
@@ -68,7 +76,8 @@ class Status:
 
 async def status(now: datetime, accounts: Mapping[str, Account]) -> Status:
     """Count the log and the mirror, and what is under way for the configured accounts."""
-    waiting = await LoggedDelivery.filter(state=DeliveryState.RECEIVED).order_by("received_at").first()
+    # A replay arrived when its original did, and waits for nobody.
+    waiting = await LoggedDelivery.filter(state=DeliveryState.RECEIVED, replay_of__isnull=True).order_by("received_at").first()
     # An unreadable message has an id of its content, which says nothing of its time.
     newest = await LoggedDelivery.exclude(vendor=UNREADABLE).order_by("-id").first()
     fresh = await freshness(now, accounts)
@@ -79,6 +88,8 @@ async def status(now: datetime, accounts: Mapping[str, Account]) -> Status:
         subscriptions={state.value: await ActionSubscription.filter(state=state.value).count() for state in SubscriptionState},
         followups=await _by_state(Need),
         enrollments=await _by_state(Enrollment),
+        overdue=await Need.filter(due_at__lte=now).exclude(state__in=[state.value for state in NOT_DUE]).count(),
+        alarms=await Need.filter(alarm__isnull=False).count(),
         oldest_waiting=waiting.received_at if waiting else None,
         held_envelopes=await HeldEnvelope.all().count(),
         last_received=newest.received_at if newest else None,
@@ -139,7 +150,9 @@ async def queue_depths(broker_url: str) -> list[QueueDepth]:
             depths.append(QueueDepth(queue.name, found.declaration_result.message_count or 0, found.declaration_result.consumer_count or 0))
             await channel.close()
     finally:
-        await connection.close()
+        with suppress(*BROKER_FAULTS):
+            async with asyncio.timeout(5):
+                await connection.close()
     return depths
 
 

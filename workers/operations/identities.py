@@ -9,9 +9,8 @@ from pathlib import Path
 
 from schemas.accounts import Account
 from schemas.rules import Rule, Target
-from schemas.states import NeedState
 from workers.database import Database
-from workers.followups.directory import Entry, known, write
+from workers.followups.directory import Entry, known, unmatched, write
 from workers.followups.identities import KINDS, OFFICE, Known, asked, learner
 from workers.followups.tables import Identity, Need
 from workers.mirror.tables import ActionSubscription
@@ -48,11 +47,11 @@ async def find(*, account: str | None = None, kind: str | None = None, limit: in
 
 
 async def missing(database: Database, accounts: Mapping[str, Account]) -> list[Missing]:
-    """Whom the unmatched needs wait for; what has neither an id nor a kind that the account knows cannot be mapped, and is left out."""
+    """Whom needs wait for, whatever else keeps them; what has no id, or none of a kind that the account knows, cannot be mapped."""
     waiting: defaultdict[tuple[str, str, str, str | None], set[object]] = defaultdict(set)
-    needs = await Need.filter(state=NeedState.UNMATCHED.value).order_by("id")
+    needs = await unmatched(database.connection, database.dialect)
     for start in range(0, len(needs), _PART):
-        part = needs[start : start + _PART]
+        part = await Need.filter(id__in=needs[start : start + _PART])
         rows = await _subscriptions(part)
         here = {str(row[name]) for row in rows.values() for name in ("subscriber_id", "subtenant_id")}
         table = await known(database.connection, accounts, here)

@@ -13,6 +13,7 @@ from schemas.anewspring import WITHOUT_THRESHOLD, Activity
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.rules import Rule, matches
 from schemas.states import TargetKind
+from workers.audit import Deed, record_each
 from workers.database import Database
 from workers.followups import rule_states
 from workers.followups.case import INITIAL
@@ -31,7 +32,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A rule: applied, pending (nobody said yes to it as it is now) or vanished from the settings; and how many needs it has."""
+    """A rule: applied, pending (it plans nothing yet, by its reason) or vanished from the settings; and how many needs it has."""
 
     name: str
     state: str
@@ -81,7 +82,7 @@ class Explained:
     needs: list[dict[str, Any]]
 
 
-async def listed(rules: Sequence[Rule]) -> list[Listed]:
+async def listed(rules: Sequence[Rule], accounts: Mapping[str, Account]) -> list[Listed]:
     """The rules of the settings in their order, then those that have vanished from them."""
     applied = {one.name: one for one in await RuleState.all()}
     counted = await Need.annotate(count=Count("id")).group_by("rule").values("rule", "count")
@@ -90,6 +91,9 @@ async def listed(rules: Sequence[Rule]) -> list[Listed]:
     found = []
     for name in (*now, *sorted((applied.keys() | needs.keys()) - now.keys())):
         state, reason = _state(now.get(name), applied.get(name))
+        if state == "applied" and (unfilled := await _unfilled(now[name], accounts)):
+            state = "pending" if len(unfilled) == len(_scope(now[name], accounts)) else state
+            reason = f"the first back-fill of {', '.join(unfilled)} is not over: it plans nothing there yet"
         one = applied.get(name)
         digest = now[name].digest if name in now else None
         found.append(Listed(name, state, reason, digest, one.applied_at if one else None, needs.get(name, 0)))
@@ -102,6 +106,16 @@ def _state(rule: Rule | None, applied: RuleState | None) -> tuple[str, str | Non
     if applied is None:
         return "pending", "it is new"
     return ("applied", None) if applied.digest == rule.digest else ("pending", "it has changed since it was applied")
+
+
+def _scope(rule: Rule, accounts: Mapping[str, Account]) -> Sequence[str]:
+    """The 4HSE accounts that a rule speaks of."""
+    return rule.when.account or [name for name, account in accounts.items() if account.vendor == "4hse"]
+
+
+async def _unfilled(rule: Rule, accounts: Mapping[str, Account]) -> list[str]:
+    """Those of them where it plans nothing, for their first back-fill is not over."""
+    return [name for name in _scope(rule, accounts) if not await runs.filled(name)]
 
 
 async def changed_targets(rules: Sequence[Rule]) -> list[str]:
@@ -143,8 +157,7 @@ async def preview(database: Database, rule: Rule, accounts: Mapping[str, Account
     """Numbers, and the first rows, of what a rule would do."""
     applied = await RuleState.get_or_none(name=rule.name)
     found = Preview(rule.name, _state(rule, applied)[0], max_per_hour=rule.max_per_hour)
-    hse = [name for name, account in accounts.items() if account.vendor == "4hse"]
-    found.unfilled = [name for name in rule.when.account or hse if not await runs.filled(name)]
+    found.unfilled = await _unfilled(rule, accounts)
     async for rows in _holding(rule):
         table = await _known(database, rule, rows)
         planned = await _planned(rule, rows)
@@ -196,10 +209,13 @@ def _shown(row: Row, outcome: str) -> Shown:
     )
 
 
-async def apply(database: Database, rules: Iterable[Rule], now: datetime) -> None:
+async def apply(database: Database, rules: Iterable[Rule], now: datetime, who: str) -> None:
     """Say yes to the rules as they are now."""
+    chosen = list(rules)
+    deeds = [Deed(who, "rules apply", f"rule {rule.name}", details={"digest": rule.digest}) for rule in chosen]
     async with database.transaction() as connection:
-        await rule_states.apply(connection, database.dialect, rules, now)
+        await rule_states.apply(connection, database.dialect, chosen, now)
+        await record_each(connection, database.dialect, deeds)
 
 
 async def explain(row: ActionSubscription, rules: Sequence[Rule]) -> list[Explained]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from workers.database import Database
 from workers.mirror import reconcile
 from workers.mirror.apply import Mirror
-from workers.polls import actions, attendance, observations, session_enrollments, sessions, subscribers
+from workers.polls import actions, attendance, course_results, observations, session_enrollments, sessions, subscribers
 from workers.vendors.accounts import OpenAccount
 
 #: Asks an account's vendor with no transaction open, and writes in short ones; raises the errors of `workers.vendors.errors`.
@@ -18,6 +18,7 @@ POLLS: Mapping[tuple[str, str], Poll] = {
     ("4hse", "reconcile"): reconcile.scheduled,
     ("4hse", "session_enrollments"): session_enrollments.poll,
     ("4hse", "sessions"): sessions.poll,
+    ("anewspring", "course_results"): course_results.poll,
     ("ispring", "observations"): observations.poll,
     ("ispring", "subscribers"): subscribers.poll,
     ("kare", "attendance"): attendance.poll,

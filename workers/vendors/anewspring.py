@@ -16,6 +16,7 @@ import jiter
 
 from schemas.accounts import AnewspringAccount
 from schemas.anewspring import Activity, ActivityAnswer, Change, IsSubscribed, Result, Results, Subscription, Subscriptions, Uid
+from workers.vendors.calls import Called
 from workers.vendors.credentials import Credential
 from workers.vendors.errors import Complaint, Conflict, NotFound, Refused, VendorError
 from workers.vendors.http import Answer, Call, Http
@@ -38,6 +39,10 @@ class Anewspring:
     def http(self) -> Http:
         """The HTTP layer, for its counts and its breaker's state."""
         return self._http
+
+    def tell(self, told: Callable[[Called], None]) -> None:
+        """Have every request told of."""
+        self._http.told = told
 
     async def is_subscribed(self, user: str, course: str) -> bool:
         """Whether a learner has a subscription to a course."""
@@ -100,12 +105,14 @@ class Anewspring:
         await self._http.close()
 
     async def _get(self, kind: type[Typed], function: str, target: "_Target") -> Typed:
-        call = Call("GET", self._path(function, target), params=self._params(target), headers={"Accept": "application/json"})
+        headers = {"Accept": "application/json"}
+        call = Call("GET", self._path(function, target), params=self._params(target), headers=headers, route=self._path(function))
         return typed(kind, call, content(call, await self._answered(call)))
 
     async def _post(self, function: str, target: "_Target", form: Form) -> None:
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-        call = Call("POST", self._path(function, target), params=self._params(target), form=form, headers=headers, write=True)
+        path, route = self._path(function, target), self._path(function)
+        call = Call("POST", path, params=self._params(target), form=form, headers=headers, write=True, route=route)
         answer = await self._answered(call)
         if is_page(answer):  # success is an empty body or a message: a page comes from something in between
             raise unreadable(call, f"{answer.status} with an HTML page")
@@ -125,8 +132,8 @@ class Anewspring:
     async def _sent(self, call: Call, key: str) -> Answer:
         return await self._http.call(replace(call, headers={**(call.headers or {}), "X-API-Key": key}))
 
-    def _path(self, function: str, target: "_Target") -> str:
-        return "/".join((f"{self._account.api_path}/{function}", *(quote(step, safe="") for step in target.steps)))
+    def _path(self, function: str, target: "_Target | None" = None) -> str:
+        return "/".join((f"{self._account.api_path}/{function}", *(quote(step, safe="") for step in (target.steps if target else ()))))
 
     def _params(self, target: "_Target") -> Mapping[str, str]:
         return {**target.query, **({"_formatErrors": "true"} if self._account.format_errors else {})}

@@ -20,7 +20,9 @@ import stamina
 from aiolimiter import AsyncLimiter
 
 from schemas.accounts import Limits
+from schemas.traces import SpanName, current
 from workers.vendors.breaker import Breaker, State
+from workers.vendors.calls import Called, CallOutcome, came_of, nobody
 from workers.vendors.errors import Complaint, Refused, Throttled, Unavailable, UnknownOutcome, VendorError
 
 #: Failures before a byte of the request was on its way: even a write was not done.
@@ -45,11 +47,18 @@ class Call:
     form: Mapping[str, str | Sequence[str]] | None = field(default=None, repr=False)
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     write: bool = False
+    #: The path without what names a person or a thing, where there is any in it.
+    route: str | None = None
 
     @property
     def name(self) -> str:
-        """The call for logs and errors, without its query."""
+        """The call for errors, without its query."""
         return f"{self.method} {self.path}"
+
+    @property
+    def operation(self) -> str:
+        """The call for logs: what is asked for, and not of whom."""
+        return f"{self.method} {self.route or self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,8 @@ class Http:
         self._not_before = 0.0
         #: Requests that went out, retries included.
         self.sent = 0
+        #: Is told of each of them.
+        self.told: Callable[[Called], None] = nobody
 
     @property
     def state(self) -> State:
@@ -144,7 +155,7 @@ class Http:
             if era is None:
                 raise Unavailable("left alone for a while after repeated failures (circuit breaker)", self._breaker.remaining(_monotonic()))
             try:
-                answer = await self._sent(call)
+                answer = await self._traced(call)
             except (Unavailable, UnknownOutcome):
                 self._breaker.failed(era, _monotonic())
                 raise
@@ -156,6 +167,25 @@ class Http:
                 raise
             self._breaker.succeeded(era)
             return answer
+
+    async def _traced(self, call: Call) -> Answer:
+        """Each request is a piece of what is being traced; the vendor is told of no trace."""
+        with current().beneath(SpanName.CALL, {"http.request.method": call.method, "muster.call": call.operation}) as span:
+            answer = await self._timed(call)
+            span.tell({"http.response.status_code": answer.status})
+            return answer
+
+    async def _timed(self, call: Call) -> Answer:
+        began, outcome, status = _monotonic(), CallOutcome.ABANDONED, None
+        try:
+            answer = await self._sent(call)
+            status, outcome = answer.status, came_of(answer.status)
+            return answer
+        except VendorError as error:
+            outcome = came_of(error)
+            raise
+        finally:
+            self.told(Called(call.operation, outcome, status, _monotonic() - began))
 
     async def _sent(self, call: Call) -> Answer:
         request = self._request(call)

@@ -25,6 +25,7 @@ from schemas.ispring import (
     WebhookSubscription,
     WebhookSubscriptions,
 )
+from workers.vendors.calls import Called
 from workers.vendors.credentials import Credential
 from workers.vendors.errors import Complaint, Conflict, NotFound, Refused, VendorError
 from workers.vendors.http import Answer, Call, Http
@@ -49,6 +50,10 @@ class Ispring:
     def http(self) -> Http:
         """The HTTP layer, for its counts and its breaker's state."""
         return self._http
+
+    def tell(self, told: Callable[[Called], None]) -> None:
+        """Have every request told of."""
+        self._http.told = told
 
     async def observations(
         self, checklist: str | None = None, *, sessions: Iterable[str] = (), status: SessionStatus | None = None

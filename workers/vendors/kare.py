@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.accounts import KareAccount
 from schemas.kare import LARGEST, Attendance, Attendances, ExerciseUpdate, Intervention, Interventions, OneIntervention, Paged, Row
+from workers.vendors.calls import Called
 from workers.vendors.credentials import Credential
 from workers.vendors.errors import Complaint, Conflict, NotFound, Refused, VendorError
 from workers.vendors.http import Answer, Call, Http
@@ -39,14 +40,20 @@ class Kare:
         """The HTTP layer, for its counts and its breaker's state."""
         return self._http
 
+    def tell(self, told: Callable[[Called], None]) -> None:
+        """Have every request told of."""
+        self._http.told = told
+
     async def update(self, exercise: int, changes: ExerciseUpdate) -> Intervention:
         """Change a training exercise; raises Refused, naming the field, for what the document does not allow, before it is sent."""
-        call = Call("PATCH", f"/interventions/v2/rs/training-exercise/{_id(exercise)}", json=_checked(changes), write=True)
+        path = "/interventions/v2/rs/training-exercise"
+        call = Call("PATCH", f"{path}/{_id(exercise)}", json=_checked(changes), write=True, route=path)
         return (await self._typed(OneIntervention, call)).data
 
     async def view(self, intervention: int) -> Intervention:
         """One exercise; raises NotFound."""
-        return (await self._typed(OneIntervention, Call("GET", f"/interventions/v2/rs/{_id(intervention)}"))).data
+        call = Call("GET", f"/interventions/v2/rs/{_id(intervention)}", route="/interventions/v2/rs/{id}")
+        return (await self._typed(OneIntervention, call)).data
 
     async def interventions(self, filters: Filters | None = None) -> AsyncIterator[tuple[Intervention, ...]]:
         """Every exercise, page by page; `filters` are sent as they are."""

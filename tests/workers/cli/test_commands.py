@@ -256,7 +256,7 @@ def test_status_counts_what_is_there(serving: Muster) -> None:
     figures = json.loads(serving.run("status", "--json").stdout)
 
     assert figures["subscriptions"] == {"live": 1, "missing": 0, "deleted": 0}
-    assert figures["queues"] == [{"name": "spool", "messages": 0, "consumers": 0}]
+    assert figures["queues"] == [{"name": name, "messages": 0, "consumers": 0} for name in ("spool", "replays")]
     assert "applied 1" in serving.run("status").stdout
 
 
@@ -342,6 +342,11 @@ def test_demo_once_tells_the_story_and_leaves_nothing_behind(tmp_path: Path) -> 
 
     assert done.returncode == 0
     assert "17 things happened, 17 of them muster knows." in done.stdout
+    head, *steps = done.stdout.split("\n\n")[0].splitlines()
+    reasons = [line[head.index("why") :].strip() for line in steps]
+    assert len(reasons) == 17
+    assert all(reasons)
+    assert {"rules apply, by the operator", "missing_field: subscriber_id", "the subscription is deleted"} <= set(reasons)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ async def desk(tmp_path: Path) -> Desk:
         lambda: subscription("a"),
         lambda: subscription("b"),
         lambda: need("a", rule(), id=HELD, state="held", reason=GUARD_ENROLLING),
-        lambda: need("b", rule(), id=LATE, state="overdue", reason="it was due by 2026-02-01"),
+        lambda: need("b", rule(), id=LATE, state="overdue", reason="it was due by 2026-02-01", alarm="look at it"),
         lambda: NeedTarget.create(need=HELD, step=0, state="held"),
         lambda: NeedTarget.create(need=LATE, step=0, state="planned"),
         lambda: FollowupMove.create(need=HELD, rule="fire", state="held", reason=GUARD_ENROLLING, at="2026-03-01T12:00:00+00:00"),
@@ -35,6 +35,12 @@ async def test_they_are_listed_with_state_and_reason_and_filtered(desk: Desk) ->
     held = (await desk.muster("followups", "list", "--state", "held", "--rule", "fire", "--subscription", "a", "--json")).json
     none = (await desk.muster("followups", "list", "--rule", "water", "--json")).json
 
+    alarms = (await desk.muster("followups", "list", "--alarms", "--json")).json
+    status = await desk.muster("status")
+
+    assert [(one["id"], one["alarm"]) for one in alarms] == [(str(LATE), "look at it")]
+    assert "it was due by 2026-02-01; look at it" in listed.out
+    assert "overdue 0  alarms 1" in status.out
     assert {line.split()[0] for line in listed.out.splitlines()[1:]} == {str(HELD), str(LATE)}
     assert GUARD_ENROLLING in listed.out
     assert [(one["id"], one["reason"]) for one in late] == [(str(LATE), "it was due by 2026-02-01")]

@@ -1,11 +1,31 @@
 """`muster identities` as a real command."""
 
+import asyncio
 from pathlib import Path
 
 import pytest_asyncio
 
+from tests.services.muster import Muster
 from tests.workers.cli.ruled import Desk, ruled
 from tests.workers.followups.mirrored import need, rule, subscription
+from tests.workers.made import until
+from workers.database import close_database, open_database
+from workers.followups.tables import Need, NeedTarget
+
+OFF = 'polls = { reconcile = "off", session_enrollments = "off", actions = "off", sessions = "off" }'
+AWAY = 'base_url = "http://127.0.0.1:9"\ninsecure = true'
+ACCOUNTS = f"""
+[accounts.hse]
+vendor = "4hse"
+access_token_file = "key"
+{AWAY}
+{OFF}
+[accounts.lms]
+vendor = "anewspring"
+api_key_file = "key"
+learner = "{{subscriber_code}}"
+{AWAY}
+"""
 
 
 @pytest_asyncio.fixture
@@ -36,3 +56,17 @@ async def test_a_bad_file_is_told_line_by_line_and_nothing_is_imported(desk: Des
     assert "who.csv: line 3: the kind must be person for this account" in done.err
     assert "2 mistakes in who.csv: nothing was imported" in done.err
     assert (await desk.muster("identities", "list", "--json")).json == []
+
+
+async def test_whom_another_template_finds_goes_once_a_worker_begins(tmp_path: Path) -> None:
+    muster = Muster(tmp_path, tables=ACCOUNTS)
+    try:
+        await asyncio.to_thread(muster.run, "init")
+        await open_database(f"sqlite://{muster.data_dir / 'muster.sqlite3'}")
+        await subscription("a")
+        await NeedTarget.create(need=(await need("a", rule())).id, step=0, state="unmatched")
+        await asyncio.to_thread(muster.start, "serve")
+        await until(lambda: Need.filter(state="planned").count(), "its planning")
+    finally:
+        await asyncio.to_thread(muster.close)
+        await close_database()

@@ -1,11 +1,17 @@
 """`muster rules` and what `muster check` says of rules, as real commands."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
+from schemas.delivery import now_utc
 from tests.workers.cli.ruled import RULE, Desk, ruled
 from tests.workers.followups.mirrored import filled, need, rule, subscription
+from workers.mirror.tables import CourseResult
+from workers.simulators.anewspring import Activity, Environment, simulator
+from workers.simulators.server import served
 
 
 @pytest_asyncio.fixture
@@ -36,7 +42,9 @@ async def test_applying_asks_and_takes_yes_for_an_answer(desk: Desk) -> None:
 
     assert done.code == 0
     assert "the first back-fill of hse is not over" in done.out
-    assert (await desk.muster("rules", "list", "--json")).json[0]["state"] == "applied"
+    (listed,) = (await desk.muster("rules", "list", "--json")).json
+    assert (listed["state"], listed["reason"]) == ("pending", "the first back-fill of hse is not over: it plans nothing there yet")
+    assert listed["applied_at"] is not None
 
 
 async def test_a_rule_that_is_not_there_is_wrong_usage(desk: Desk) -> None:
@@ -69,10 +77,55 @@ async def test_check_warns_of_vanished_rules_and_changed_targets_that_needs_hold
     assert "rules.fire (line 13): pending, it is new" in done.out
 
 
-async def test_check_refuses_what_cannot_work_with_name_and_line(desk: Desk) -> None:
-    desk.settings(RULE.replace('"FST-*"', '"FST-*", action_type = "MAINTENANCE"'))
+DRILL = """\
+[[rules]]
+name = "fire"
+when = { action_code = "DRILL", subscriber_type = "PERSON" }
+exercise = { account = "kare", rule_id = 7, start = "+1d 10:00", length = "1h" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        (
+            RULE.replace('"FST-*"', '"FST-*", action_type = "MAINTENANCE"'),
+            "when.action_type (line 13): an LMS knows persons, and MAINTENANCE is for none",
+        ),
+        (DRILL, "when.subscriber_type (line 13): an exercise is an office's"),
+    ],
+)
+async def test_check_refuses_what_cannot_work_with_name_and_line(desk: Desk, rules: str, problem: str) -> None:
+    desk.settings(rules)
 
     done = await desk.muster("check", "--role", "worker")
 
     assert done.code == 2
-    assert "rules.fire.when.action_type (line 13): an LMS knows persons, and MAINTENANCE is for none" in done.err
+    assert f"rules.fire.{problem}" in done.err
+
+
+async def test_check_refuses_a_mark_on_a_lesson_with_name_and_line(desk: Desk) -> None:
+    environment = Environment("key", now_utc)
+    environment.add_user("JS001")
+    environment.add_course("FIRE", Activity("READ", "Lesson"))
+    environment.subscribe("JS001", "FIRE")
+    reached: dict[str, Any] = {
+        "account": "lms",
+        "learner": "JS001",
+        "course": "FIRE",
+        "activity": "",
+        "attempt": 0,
+        "version": 1,
+        "completed": False,
+    }
+    await desk.stored(lambda: CourseResult.create(**reached, observed_at=now_utc(), withdrawn=False))
+    async with served(simulator(environment)) as url:
+        desk.settings(RULE + "pass = { grade = 80 }\n")
+        path = desk.home / "muster.toml"
+        path.write_text(
+            path.read_text().replace('vendor = "anewspring"\nbase_url = "http://127.0.0.1:9"', f'vendor = "anewspring"\nbase_url = "{url}"')
+        )
+        done = await desk.muster("check", "--role", "worker")
+
+    assert done.code == 1
+    assert "rules.fire (line 13): pass.grade: FIRE holds only Lessons and the like, which have no mark" in done.err

@@ -12,7 +12,7 @@ from schemas.accounts import Account, AnewspringAccount, FourhseAccount, KareAcc
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
 from tests.workers.vendors.acme import HASTY
 from workers.database import Connection, Database, Dialect
-from workers.followups.cases import Key
+from workers.followups.cases import Key, Traces
 from workers.followups.enroller import Enroller
 from workers.followups.tables import Enrollment, FollowupMove, Need, NeedTarget
 from workers.simulators import anewspring, fourhse, kare
@@ -25,6 +25,7 @@ from workers.vendors.accounts import OpenAccount, OpenAccounts
 KEY = "k3y-planted"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPENED = NOON - timedelta(days=30)
+UNWANTED = "s1: the subscription is deleted"
 LEARNER, COURSE, SITE = "JS001", "FIRE", "3"
 #: Longer than any first wait, and than what is asked for can be under way.
 LATER = timedelta(minutes=10)
@@ -55,7 +56,7 @@ class StandIn:
     def __init__(self) -> None:
         self.asked: list[Key] = []
 
-    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime) -> None:
+    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None) -> None:
         self.asked += keys
 
 
@@ -118,7 +119,7 @@ class Scene:
 
     async def unwanted(self, enrollment: UUID) -> None:
         """The planner wishes it undone."""
-        await Enrollment.filter(id=enrollment).update(wish=EnrollmentWish.UNDO.value, due_at=self.time)
+        await Enrollment.filter(id=enrollment).update(wish=EnrollmentWish.UNDO.value, due_at=self.time, reason=UNWANTED)
 
     async def row(self, enrollment: UUID | None = None) -> Enrollment:
         """What the row says."""
@@ -210,6 +211,7 @@ __all__ = [
     "SESSION",
     "SITE",
     "SUBSCRIPTION",
+    "UNWANTED",
     "Scene",
     "enrolling",
     "fault",

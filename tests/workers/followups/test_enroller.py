@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pytest_asyncio
 
 from schemas.events import EventType
 from schemas.states import EnrollmentWish, TargetKind
-from tests.workers.followups.enrolling import COURSE, LATER, LEARNER, NOON, SUBSCRIPTION, Scene, enrolling, fault, told
+from tests.workers.followups.enrolling import COURSE, LATER, LEARNER, NOON, SUBSCRIPTION, UNWANTED, Scene, enrolling, fault, told
+from tests.workers.followups.mirrored import subscription
 from tests.workers.made import until
 from workers.database import Connection, Database, Dialect
 from workers.followups.cases import Key
-from workers.followups.claims import LEASE
+from workers.followups.claims import ASKED, FOUND, GRANTED, LEASE
+from workers.followups.plan import hold
 from workers.followups.tables import Enrollment, FollowupMove
 from workers.outbox import OutboxEvent
 from workers.refreshes import Refresh
@@ -261,7 +263,7 @@ async def test_one_vendor_that_is_down_holds_up_no_other(scene: Scene) -> None:
 
 
 async def test_a_mistake_of_ours_is_told_by_its_name_ends_nothing_and_kills_no_row(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def plan(connection: Connection, dialect: Dialect, keys: list[Key], now: Any) -> None:
+    async def plan(connection: Connection, dialect: Dialect, keys: list[Key], now: Any, traces: Any) -> None:
         raise KeyError("a name that nobody may read")
 
     wanted = await scene.wants(KIND)
@@ -283,12 +285,38 @@ async def test_moves_have_their_time_and_reason(scene: Scene) -> None:
     await begun(scene)
 
     assert [told(move.enrollment, move.state, move.reason, move.at) for move in await FollowupMove.all().order_by("id")] == [
-        (wanted, "requested", None, scene.time),
-        (wanted, "enrolled", "it was there already", scene.time),
+        (wanted, "requested", ASKED, scene.time),
+        (wanted, "enrolled", FOUND, scene.time),
+    ]
+    await scene.wants(KIND, learner="AB002")
+    await begun(scene)
+    assert [(move.state, move.reason) for move in await FollowupMove.all().order_by("id")][2:] == [
+        ("requested", ASKED),
+        ("enrolled", GRANTED),
     ]
 
 
+async def test_what_is_given_back_says_for_whose_sake(scene: Scene) -> None:
+    wanted = await scene.wants(KIND)
+    await begun(scene)
+    await scene.unwanted(wanted)
+    await begun(scene)
+
+    last = await FollowupMove.all().order_by("-id").first()
+    assert last is not None
+    assert (last.state, last.reason) == ("undone", f"given back ({UNWANTED})")
+
+
+async def test_the_last_day_of_a_seat_that_was_found_is_the_vendors(scene: Scene) -> None:
+    scene.environment.subscribe(*SEAT)
+    ours, found = await scene.wants(KIND, learner="AB002", expire_on=date(2026, 5, 1)), await scene.wants(KIND, expire_on=date(2026, 5, 1))
+    await begun(scene)
+
+    assert [(await scene.row(one)).expire_on for one in (ours, found)] == [date(2026, 5, 1), None]
+
+
 async def test_a_seat_that_moves_is_told_as_an_event_of_its_subscription(scene: Scene) -> None:
+    scene.faults["lms"].on(Broken(path=SUBSCRIBES, status=503, retry_after="7"))
     wanted = await scene.wants(KIND)
     await scene.work("lms")
     await scene.unwanted(wanted)
@@ -296,9 +324,28 @@ async def test_a_seat_that_moves_is_told_as_an_event_of_its_subscription(scene: 
 
     events = await OutboxEvent.all().order_by("sequence")
     told_of = {"action_subscription_id": f"{SUBSCRIPTION}-{LEARNER}", "enrollment": str(wanted)}
-    assert [event.type for event in events] == [EventType.FOLLOWUP_MOVED] * 2
+    assert {event.type for event in events} == {EventType.FOLLOWUP_MOVED}
     assert all(told_of.items() <= event.data.items() for event in events)
-    assert [(event.data["before"], event.data["state"]) for event in events] == [("requested", "enrolled"), ("enrolled", "undone")]
+    moves = [(event.data["before"], event.data["state"]) for event in events]
+    assert moves[:2] == [("planned", "requested"), ("requested", "planned")]
+    assert moves[2:] == [("planned", "requested"), ("requested", "enrolled"), ("enrolled", "undone")]
+
+
+async def test_whoever_holds_a_subscription_is_not_waited_for(scene: Scene) -> None:
+    if scene.database.dialect == "sqlite":
+        return  # which has one writer at a time
+    await subscription(f"{SUBSCRIPTION}-{LEARNER}")
+    await scene.wants(KIND)
+    await scene.wants(KIND, learner="AB002")
+    async with scene.database.transaction() as connection:
+        await hold(connection, "postgres", [("hse", f"{SUBSCRIPTION}-{LEARNER}")])
+        async with asyncio.timeout(5):
+            await begun(scene)
+        during = {row.learner: row.state for row in await Enrollment.all()}
+    await begun(scene)
+
+    assert during == {LEARNER: "planned", "AB002": "enrolled"}
+    assert {row.state for row in await Enrollment.all()} == {"enrolled"}
 
 
 async def test_a_call_that_never_ends_is_an_unknown_outcome(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,16 +62,27 @@ def test_the_other_direction_gives_what_the_subscriptions_look_like() -> None:
     assert bearers(TargetKind.OBSERVATION, with_template(ISPRING, "x-{subscriber_code}"), "y-1", {}) == ()
 
 
-@given(
-    code=st.text(min_size=1),
-    template=st.sampled_from(["{subscriber_code}", "4hse.{subscriber_code}*", "{subscriber_code}/{subscriber_code}"]),
+@given(code=st.text(min_size=1, max_size=9), office=st.text("-A/", min_size=1, max_size=5))
+@pytest.mark.parametrize(
+    "template",
+    ["{subscriber_code}", "4hse.{subscriber_code}*", "{subscriber_code}/{subscriber_code}", "{office_name}-{subscriber_code}"],
 )
-def test_whoever_a_template_leads_to_leads_back(code: str, template: str) -> None:
+def test_whoever_a_template_leads_to_leads_back(template: str, code: str, office: str) -> None:
     account = with_template(LMS, template)
-    there = learner(TargetKind.COURSE, account, PERSON | {"subscriber_code": code}, {})
+    row = {"subscriber_code": code, "office_name": office}
+    there = learner(TargetKind.COURSE, account, PERSON | row, {})
 
     assert there is not None
-    assert {"subscriber_code": code} in bearers(TargetKind.COURSE, account, there, {})
+    assert {name: value for name, value in row.items() if name in template} in bearers(TargetKind.COURSE, account, there, {})
+
+
+def test_of_several_readings_of_a_template_each_is_given() -> None:
+    account = with_template(LMS, "{office_name}-{subscriber_code}")
+
+    assert bearers(TargetKind.COURSE, account, "A-B-7", {}) == (
+        {"office_name": "A", "subscriber_code": "B-7"},
+        {"office_name": "A-B", "subscriber_code": "7"},
+    )
 
 
 @pytest.mark.parametrize("template", ["{first_name}", "JS001", "{subscriber_code.x}", "{subscriber_code!r}", "{", "{}", "{data}", "{0}"])

@@ -1,6 +1,7 @@
 """Planning in the transaction of what changed, on both databases: two workers at once, and two actions on one course."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -8,12 +9,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from schemas.events import EventType
 from schemas.fourhse import SUBSCRIPTION_FIELDS
+from schemas.logs import Log
 from schemas.rules import Rule
 from schemas.states import SubscriptionState
-from tests.workers.followups.mirrored import ACCOUNTS, NOON, filled, rule
+from tests.workers.followups.mirrored import ACCOUNTS, NOON, filled, rule, subscription
+from workers.clock import Clock
 from workers.database import Database
 from workers.followups import rule_states
 from workers.followups.plan import Followups
@@ -21,6 +25,7 @@ from workers.followups.tables import Certified, Enrollment, FollowupMove, Need, 
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Absence, Sighting
 from workers.mirror.facts import ATTENDANCE, COURSE_RESULT, OBSERVATION, SESSION_ENROLLMENT, Fact
+from workers.mirror.hints import Hint
 from workers.mirror.tables import ActionSubscription
 from workers.outbox import OutboxEvent
 
@@ -137,6 +142,24 @@ async def test_planning_again_writes_nothing(world: World) -> None:
     assert before == after
 
 
+@pytest.mark.parametrize(("api", "states"), [(True, ["enrolled", "undone"]), (False, ["undone", "undone"])])
+async def test_a_webhook_that_tells_of_a_deletion_undoes_nothing_where_an_api_can_confirm_it(
+    world: World, *, api: bool, states: list[str]
+) -> None:
+    await world.sighted("s1")
+    await world.enrolled()
+    if not api:
+        world.mirror = replace(world.mirror, followups=Followups([UNSUBSCRIBE], {"lms": ACCOUNTS["lms"]}))
+    world.at += timedelta(minutes=1)
+    fields = dict.fromkeys(SUBSCRIPTION_FIELDS) | {"action_subscription_id": "s1"}
+    async with world.database.transaction() as connection:
+        await world.mirror.apply(connection, world.database.dialect, [Hint("hse", "s1", True, world.at, b"x", fields)])
+    told = await needs(), (await ActionSubscription.get()).state
+    await world.deleted("s1", at=world.at + timedelta(minutes=1))
+
+    assert (told, await needs()) == (([("s1", "initial", states[0])], "deleted"), [("s1", "initial", states[1])])
+
+
 async def test_when_a_row_was_first_seen_stays(world: World) -> None:
     await world.sighted("s1")
     first = world.at
@@ -251,6 +274,112 @@ async def test_a_rule_that_wants_too_much_in_one_batch_is_held_from_there(databa
         fresh = [sighting(f"t{n}", world.at + timedelta(hours=2), subscriber_code=f"T{n}", subscriber_id=f"t{n}") for n in range(5)]
         await replace(world.mirror, now=lambda: NOON + timedelta(hours=2)).sighted(connection, database.dialect, fresh)
     assert sorted(state for name, _, state in await needs() if name[0] == "t") == ["held"] * 2 + ["planned"] * 3
+
+
+#: So many at once; each sees what the others have committed, and nothing of what they have not.
+PLANNERS, EACH, AN_HOUR = 4, 15, 10
+
+
+async def at_once(database: Database, ruled: Rule, now: datetime) -> None:
+    """Planners at once, each for subscriptions of its own."""
+
+    async def one(number: int) -> None:
+        keys = [("hse", f"s{number}-{each:02}") for each in range(EACH)]
+        async with database.transaction() as connection:
+            await Followups((ruled,), ACCOUNTS).plan(connection, database.dialect, keys, now)
+
+    await asyncio.gather(*(one(number) for number in range(PLANNERS)))
+
+
+async def guarded(database: Database, **changed: Any) -> Rule:
+    """Subscriptions for which a rule holds that lets no more through than some in an hour."""
+    ruled = rule(max_per_hour=AN_HOUR, **changed)
+    await applied(database, ruled)
+    for number in range(PLANNERS):
+        for each in range(EACH):
+            name = f"{number}-{each:02}"
+            await subscription(f"s{name}", subscriber_code=f"P{name}", first_seen_at=NOON, fetch_covers=NOON)
+    return ruled
+
+
+async def test_planners_at_once_let_no_more_through_than_the_guard_does(database: Database) -> None:
+    ruled = await guarded(database)
+    await at_once(database, ruled, NOON + timedelta(minutes=1))
+
+    counted = Counter(state for _, _, state in await needs())
+    assert counted == {"planned": AN_HOUR, "held": PLANNERS * EACH - AN_HOUR}
+    assert await Enrollment.all().count() == await FollowupMove.filter(state="planned", need__not_isnull=True).count() == AN_HOUR
+
+
+async def test_planners_at_once_undo_no_more_than_the_guard_lets_through(database: Database) -> None:
+    ruled = await guarded(database, undo="unsubscribe")
+    await at_once(database, ruled, NOON)
+    await Need.filter(state="held").update(released_at=NOON)  # a person says yes to all of them
+    await at_once(database, ruled, NOON)
+    granted = {"state": "enrolled", "wish": None, "due_at": None, "found": False, "enrolled_at": NOON}
+    await Enrollment.filter(wish="enroll").update(**granted)
+    later = NOON + timedelta(hours=2)
+    await at_once(database, ruled, later)
+    assert {state for _, _, state in await needs()} == {"enrolled"}
+    await ActionSubscription.all().update(state="deleted", fetch_covers=later)
+    await at_once(database, ruled, later + timedelta(hours=2))
+
+    counted = Counter(state for _, _, state in await needs())
+    assert counted == {"undone": AN_HOUR, "held": PLANNERS * EACH - AN_HOUR}
+    assert await Enrollment.filter(wish="undo").count() == AN_HOUR
+
+
+async def test_the_next_target_of_what_is_overdue_counts_for_the_guard_too(database: Database) -> None:
+    both = [{"account": "lms", "course": name, "due": days} for name, days in (("A", "1d"), ("B", "30d"))]
+    both[1]["approve"] = True  # type: ignore[assignment]
+    world = await applied(database, rule(max_per_hour=1, enroll=both))
+    await world.sighted("s1")
+    world.at += timedelta(days=5)
+    await world.enrolled()
+    assert await needs() == [("s1", "initial", "held")]
+    await Need.all().update(approvals=["1"], released_at=world.at)
+    await world.enrolled()
+    assert await needs() == [("s1", "initial", "overdue")]
+
+    await world.sighted("s2", subscriber_code="P2", subscriber_id="p2")
+    assert (await needs())[1:] == [("s2", "initial", "held")]
+    assert [one.state for one in await FollowupMove.filter(rule="fire").order_by("id")][-3:] == ["planned", "overdue", "held"]
+
+
+async def test_what_is_overdue_and_what_lapses_is_told_by_the_clock_once(database: Database) -> None:
+    world = await applied(database, rule(enroll={"account": "lms", "course": "FIRE", "due": "30d", "expire": "60d"}))
+    await world.sighted("s1")
+    await world.enrolled()
+    clock = Clock(database, world.mirror, lambda: world.at)
+    for days in (29, 31, 32, 61, 62):
+        world.at = NOON + timedelta(days=days)
+        await clock.sweep()
+
+    told = [one.data for one in await OutboxEvent.filter(type=EventType.FOLLOWUP_MOVED.value).order_by("sequence") if one.data["need"]]
+    assert [(one["state"], one["reason"]) for one in told][2:] == [
+        ("overdue", "it was due by 2026-03-31"),
+        ("lapsed", "its last day was 2026-04-30"),
+    ]
+    assert (await needs(), await seats()) == ([("s1", "initial", "lapsed")], [(1, "closed", None)])
+
+
+@pytest.mark.parametrize(("waits", "who"), [("held", {}), ("unmatched", {"subscriber_code": None})])
+async def test_what_waits_past_its_time_is_told_once_and_is_an_alarm(database: Database, waits: str, who: dict[str, Any]) -> None:
+    world = await applied(database, rule(enroll={"account": "lms", "course": "FIRE", "due": "30d", "approve": True}))
+    await world.sighted("s1", **who)
+    clock = Clock(database, world.mirror, lambda: world.at)
+    with capture_logs() as logged:
+        for days in (29, 31, 32):
+            world.at = NOON + timedelta(days=days)
+            await clock.sweep()
+
+    told = [one.data for one in await OutboxEvent.filter(type=EventType.FOLLOWUP_MOVED.value).order_by("sequence")]
+    assert [(one["state"], one["alarm"]) for one in told] == [(waits, None), (waits, "it was due by 2026-03-31")]
+    alarms = [line for line in logged if line["event"] == Log.FOLLOWUP_ALARM]
+    assert alarms == [
+        {"event": "followup.alarm", "log_level": "warning", "need": told[0]["need"], "rule": "fire", "account": "hse", "state": waits}
+    ]
+    assert (await FollowupMove.all().order_by("-id").first()).reason.endswith("; it was due by 2026-03-31")  # type: ignore[union-attr]
 
 
 async def test_a_pending_rule_plans_nothing(database: Database) -> None:

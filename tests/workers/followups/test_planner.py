@@ -1,5 +1,6 @@
 """The planner, a sentence a case."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
+from tests import drawn
 from tests.workers.followups.planned import (
     CERTIFIED,
     ME,
@@ -27,7 +29,17 @@ from tests.workers.followups.planned import (
     seat,
     state,
 )
-from workers.followups.case import CANCELLED, DROPPED, GUARD_ENROLLING, GUARD_UNDOING, Case, EnrollmentChange, NeedChange
+from workers.followups.case import (
+    BEGIN_AGAIN,
+    CANCELLED,
+    CERTIFICATE_GONE,
+    DROPPED,
+    GUARD_ENROLLING,
+    GUARD_UNDOING,
+    Case,
+    EnrollmentChange,
+    NeedChange,
+)
 from workers.followups.guard import Room
 from workers.followups.planner import opened, plan
 from workers.followups.results import Result
@@ -79,13 +91,120 @@ def test_what_is_recorded_and_not_valid_in_time_is_an_alarm_and_stays_recorded()
     one = recorded(moved(enrolled(planned(case(rule(record={})))), results=reached(result()), now=later(hours=2)))
     late = moved(one, now=later(days=8))
     assert (state(late), need(late).look_at) == (NeedState.RECORDED, None)
-    assert "not VALID since" in (need(late).reason or "")
+    assert "not VALID since" in str(need(late).alarm)
+    assert need(moved(late, CERTIFIED)).alarm is None
 
 
 def test_without_record_nothing_is_written_and_a_refresh_shows_it() -> None:
     one = moved(enrolled(planned(case())), results=reached(result()), now=later(hours=2))
     assert (state(one), one.recordings) == (NeedState.PASSED, {})
     assert state(moved(one, CERTIFIED)) is NeedState.VALID
+
+
+SESSION = {
+    "action_session_subscription_id": "e1",
+    "action_session_id": "m1",
+    "action_subscription_id": "s1",
+    "subtenant_id": "o1",
+    "tenant_id": "t1",
+    "done": -1,
+    "certificate_id": None,
+    "session_date_begin": date(2026, 3, 2),
+}
+
+
+@pytest.mark.parametrize(("record", "steps"), [(None, []), ({}, ["failed 1"])])
+def test_without_record_not_even_a_failure_is_written(record: dict[str, Any] | None, steps: list[str]) -> None:
+    one = enrolled(planned(case(rule(record=record, **{"pass": {"grade": 80}}), session_enrollments=(SESSION,))))
+    one = moved(one, results=reached(result(grade=10)), now=later(hours=2))
+    assert (state(one), [row.step for rows in one.recordings.values() for row in rows]) == (NeedState.FAILED, steps)
+
+
+def test_a_course_that_is_completed_without_the_grade_that_is_wanted_is_an_alarm() -> None:
+    one = enrolled(planned(case(rule(**{"pass": {"grade": 80}}))))
+    one = moved(one, results=reached(result(grade=None)), now=later(hours=2))
+    assert (state(one), need(one).alarm) == (NeedState.ENROLLED, "course FIRE is completed without the grade that its rule wants")
+
+    one = moved(one, results=reached(result(grade=90)), now=later(hours=3))
+    assert (state(one), need(one).alarm) == (NeedState.PASSED, None)
+
+
+def test_a_failed_attempt_that_4hse_could_not_be_told_of_is_an_alarm_until_it_is_outdone() -> None:
+    one = enrolled(planned(case(rule(record={}, fail={"attempts": 2}, **{"pass": {"grade": 80}}), session_enrollments=(SESSION,))))
+    one = moved(one, results=reached(result(grade=10)), now=later(hours=2))
+    dead = {key: [replace(row, state="dead", error="not now") for row in rows] for key, rows in one.recordings.items()}
+    one = moved(one, recordings=dead)
+    assert (state(one), need(one).alarm) == (NeedState.FAILED, "4HSE could not be told of a failed attempt: not now")
+
+    one = moved(one, results=reached(result(grade=10), result("r2", later(hours=3))), now=later(hours=4))
+    assert (state(one), need(one).alarm) == (NeedState.PASSED, None)
+
+
+EXPIRING = {"status": "EXPIRING", "last_certificate_id": "c0", "certificate_date_release": date(2025, 7, 1)}
+
+
+@pytest.mark.parametrize("record", [None, {}])
+def test_what_is_passed_is_valid_too_by_the_same_certificate_prolonged(record: dict[str, Any] | None) -> None:
+    one = moved(enrolled(planned(case(rule(record=record), row=EXPIRING))), results=reached(result()), now=later(hours=2))
+    one = recorded(one)
+    valid = moved(one, {"status": "VALID"})
+    assert (state(valid), need(valid).reason) == (NeedState.VALID, "certificate c0, prolonged")
+
+
+def test_a_certificate_that_is_still_to_be_written_is_written_though_the_one_before_is_prolonged() -> None:
+    one = moved(enrolled(planned(case(rule(record={}), row=EXPIRING))), results=reached(result()), now=later(hours=2))
+    assert state(moved(one, {"status": "VALID"})) is NeedState.PASSED
+
+
+def test_a_rule_that_speaks_of_what_is_valid_is_not_met_by_its_being_so() -> None:
+    one = planned(case(rule(when={"status": "VALID"}), row=EXPIRING | {"status": "VALID"}))
+    assert state(moved(enrolled(one), results=reached(result()), now=later(hours=2))) is NeedState.PASSED
+
+
+def lost(**before: Any) -> Case:
+    """What we certified was valid, and its certificate is gone."""
+    one = moved(enrolled(planned(case(rule(record={}), row=before))), results=reached(result()), now=later(hours=2))
+    one = moved(recorded(one), CERTIFIED, now=later(hours=3))
+    assert state(one) is NeedState.VALID
+    return moved(one, {"status": "NEW", "last_certificate_id": None, "certificate_date_release": None} | before, now=later(hours=4))
+
+
+@pytest.mark.parametrize("before", [{}, EXPIRING])
+def test_a_need_whose_certificate_was_deleted_is_valid_no_more_and_a_person_says_what_follows(before: dict[str, Any]) -> None:
+    one = lost(**before)
+    was, now = one.needs
+    written = one.recordings[was.id][0].remote
+    assert (was.state, was.reason) == (NeedState.UNDONE, CERTIFICATE_GONE)
+    assert (now.state, now.reason, now.cycle, now.opened_at) == (NeedState.HELD, BEGIN_AGAIN, written, later(hours=4))
+    assert now.alarm == f"4HSE does not show certificate {written} any more"
+    for row in ({"action_code": "X"}, {"action_code": "FST-01"}):
+        one = moved(one, row, now=later(hours=5))
+    assert ([each.reason for each in one.needs][1:], len(one.enrollments)) == ([BEGIN_AGAIN], 1), "nothing begins by itself"
+
+
+def test_what_begins_again_at_a_persons_word_passes_by_a_result_of_its_own_and_has_a_certificate_of_its_own() -> None:
+    one = lost()
+    was, now = one.needs
+    one = moved(one, needs=(was, replace(now, released_at=one.now)))
+    assert [(each.state, each.round) for each in one.enrollments] == [(EnrollmentState.CLOSED, 1), (EnrollmentState.PLANNED, 2)]
+    one = moved(enrolled(one), results=reached(result(), result("r2", at=later(hours=5))), now=later(hours=6))
+    written = [{row.remote for row in rows} for rows in one.recordings.values()]
+    assert (len(written), written[0] & written[1]) == (2, set())
+    one = moved(recorded(one), CERTIFIED | {"last_certificate_id": "c2"}, now=later(hours=7))
+    assert [each.state for each in one.needs] == [NeedState.UNDONE, NeedState.VALID]
+
+
+def test_a_certificate_that_comes_back_ends_the_question() -> None:
+    one = lost()
+    written = one.needs[1].cycle
+    back = moved(one, CERTIFIED | {"last_certificate_id": written}, now=later(hours=5))
+    assert [(each.state, each.alarm) for each in back.needs] == [(NeedState.VALID, None), (NeedState.UNDONE, None)]
+
+
+def test_what_only_a_webhook_says_takes_no_certificate_away() -> None:
+    one = moved(enrolled(planned(case(rule(record={})))), results=reached(result()), now=later(hours=2))
+    one = moved(recorded(one), CERTIFIED, now=later(hours=3))
+    assert state(moved(one, {"status": None, "last_certificate_id": None}, confirmed=False)) is NeedState.VALID
 
 
 def test_a_pass_from_before_the_cycle_does_not_count_and_one_from_before_the_need_does() -> None:
@@ -245,6 +364,25 @@ def test_joining_a_seat_that_ends_earlier_extends_it() -> None:
     assert (len(both.enrollments), seat(both).expire_on, seat(both).wish) == (1, date(2026, 3, 21), EnrollmentWish.ENROLL)
 
 
+def test_joining_a_seat_that_was_found_leaves_its_last_day_alone() -> None:
+    short, long = ({"account": "lms", "course": "FIRE", "expire": f"{days}d"} for days in (10, 20))
+    one = enrolled(planned(case(rule(enroll=short))), found=True, expire_on=None)
+    both = moved(one, rules=(rule(enroll=short), rule(name="longer", enroll=long)))
+    assert ([each.state for each in both.needs], seat(both).wish, seat(both).expire_on) == ([NeedState.ENROLLED] * 2, None, None)
+
+
+def test_joining_a_seat_has_the_score_given_that_only_the_second_wants() -> None:
+    first, second = ({"activity": name, "value": 80.0} for name in ("PRACTICE", "TALK"))
+    scoring = [
+        rule(name=f"r{n}", enroll={"account": "lms", "course": "FIRE", "score": score}) for n, score in enumerate((None, first, second))
+    ]
+    one = moved(enrolled(planned(case(scoring[0]))), rules=scoring[:2])
+    assert (seat(one).terms["score"], seat(one).wish) == (first, EnrollmentWish.ENROLL)
+    one = moved(enrolled(one), rules=scoring)
+    assert (seat(one).terms["score"], seat(one).terms["scores"], seat(one).wish) == (first, [second], EnrollmentWish.ENROLL)
+    assert seat(moved(enrolled(one), now=later(hours=1))).wish is None
+
+
 def test_a_failure_is_tried_again_after_the_wait_as_often_as_the_rule_says() -> None:
     again = rule(**{"pass": {"grade": 80}}, fail={"wait": "7d", "attempts": 2})
     one = moved(enrolled(planned(case(again))), results=reached(result(grade=60)), now=later(hours=2))
@@ -268,7 +406,41 @@ def test_a_due_time_that_passes_is_overdue_and_a_pass_counts_still() -> None:
     one = enrolled(planned(case(rule(enroll={"account": "lms", "course": "FIRE", "due": "30d"}))))
     late = moved(one, now=later(days=31))
     assert (state(late), need(late).reason, need(late).look_at) == (NeedState.OVERDUE, "it was due by 2026-03-31", None)
-    assert state(moved(late, results=reached(result(at=later(days=31))))) is NeedState.PASSED
+    done = moved(late, results=reached(result(at=later(days=31))))
+    assert (state(done), need(done).due_at) == (NeedState.PASSED, None)
+
+
+@pytest.mark.parametrize(("waits", "learners"), [(NeedState.HELD, {ME: "JS001"}), (NeedState.UNMATCHED, {})])
+def test_what_waits_past_its_due_time_keeps_its_state_and_is_an_alarm(waits: NeedState, learners: dict[Any, str]) -> None:
+    due = {"account": "lms", "course": "FIRE", "due": "3d", "approve": waits is NeedState.HELD}
+    one = planned(case(rule(enroll=due), learners=learners))
+    assert (state(one), need(one).alarm, need(one).look_at) == (waits, None, need(one).due_at)
+    late = moved(one, now=later(days=9))
+    assert (state(late), need(late).alarm, need(late).look_at) == (waits, "it was due by 2026-03-04", None)
+
+
+def test_the_days_of_a_target_begin_once_nothing_stands_before_it() -> None:
+    chain = [{"account": "lms", "course": "A", "due": "30d"}, {"account": "lms", "course": "B", "after": "A", "due": "10d"}]
+    one = enrolled(planned(case(rule(enroll=chain))))
+    assert need(one).due_at == datetime(2026, 4, 1, tzinfo=ROME)
+    late = moved(one, now=later(days=40))
+    assert state(late) is NeedState.OVERDUE
+    one = moved(late, results=reached(result(course="A", at=later(days=40))), now=later(days=40, hours=1))
+    assert (state(one), need(one).due_at) == (NeedState.PLANNED, datetime(2026, 4, 21, tzinfo=ROME)), "B has its own ten days"
+
+
+def test_of_several_targets_the_one_that_is_due_first_counts_until_it_is_passed() -> None:
+    both = [{"account": "lms", "course": "A", "due": "30d"}, {"account": "lms", "course": "B", "due": "10d"}]
+    one = enrolled(planned(case(rule(enroll=both))))
+    assert need(one).due_at == datetime(2026, 3, 12, tzinfo=ROME)
+    one = moved(one, results=reached(result(course="B")), now=later(hours=2))
+    assert need(one).due_at == datetime(2026, 4, 1, tzinfo=ROME)
+
+
+def test_another_attempt_has_its_days_again() -> None:
+    again = rule(enroll={"account": "lms", "course": "FIRE", "due": "3d"}, fail={"wait": "7d", "attempts": 2}, **{"pass": {"grade": 80}})
+    one = moved(enrolled(planned(case(again))), results=reached(result(grade=60)), now=later(hours=2))
+    assert need(moved(one, now=later(days=8))).due_at == datetime(2026, 3, 13, tzinfo=ROME)
 
 
 def test_a_seat_that_expires_lapses() -> None:
@@ -278,10 +450,43 @@ def test_a_seat_that_expires_lapses() -> None:
     assert (state(over), seat(over).state, seat(over).wish) == (NeedState.LAPSED, EnrollmentState.CLOSED, None)
 
 
+def test_a_seat_that_was_found_does_not_lapse_by_a_day_that_nobody_was_told() -> None:
+    one = enrolled(planned(case(rule(enroll={"account": "lms", "course": "FIRE", "expire": "60d"}))), found=True)
+    assert need(one).look_at is None
+    assert state(moved(one, now=later(days=61))) is NeedState.ENROLLED
+
+
+@pytest.mark.parametrize("found", [True, False])
+@pytest.mark.parametrize(
+    ("said", "why"), [({"expired": True, "finished": True}, "it has expired in lms"), ({"finished": True}, "it was ended in lms")]
+)
+def test_a_seat_that_the_lms_says_is_over_lapses(found: bool, said: dict[str, Any], why: str) -> None:
+    one = enrolled(planned(case()), found=found)
+    over = result(completed=False, completed_at=None, grade=None, observed_at=later(hours=1), **said)
+    lapsed = moved(one, results=reached(over), now=later(hours=2))
+    assert (state(lapsed), need(lapsed).reason, seat(lapsed).state) == (NeedState.LAPSED, why, EnrollmentState.CLOSED)
+
+
+@pytest.mark.parametrize(
+    "said", [{"observed_at": later(hours=-1), "completed": False, "completed_at": None}, {"observed_at": later(hours=1), "grade": None}]
+)
+def test_what_the_lms_said_of_an_earlier_seat_or_of_one_that_is_completed_lapses_nothing(said: dict[str, Any]) -> None:
+    one = enrolled(planned(case(rule(**{"pass": {"grade": 80}}))))
+    assert state(moved(one, results=reached(result(expired=True, finished=True, **said)), now=later(hours=2))) is NeedState.ENROLLED
+
+
 def test_what_the_enroller_gave_up_is_dead_in_the_vendors_words() -> None:
     one = planned(case())
     dead = moved(one, enrollments=(replace(seat(one), state=EnrollmentState.DEAD, wish=None, due_at=None, reason="no such course"),))
     assert (state(dead), need(dead).reason, len(dead.enrollments)) == (NeedState.DEAD, "no such course", 1)
+
+
+def test_a_step_of_a_certificate_that_a_person_dropped_holds_up_no_need() -> None:
+    one = moved(enrolled(planned(case(rule(record={})))), results=reached(result()), now=later(hours=2))
+    first, last = one.recordings[need(one).id]
+    dead = moved(one, recordings={need(one).id: [replace(first, state="done"), replace(last, state="dead", error="422")]})
+    gone = moved(one, recordings={need(one).id: [replace(first, state="done"), replace(last, state="dropped", error="422")]})
+    assert (state(dead), state(gone)) == (NeedState.DEAD, NeedState.RECORDED)
 
 
 def test_an_observation_is_awaited_without_an_enrollment() -> None:
@@ -308,6 +513,10 @@ _EVENTS = st.sampled_from(
         "failed",
         "late",
         "unmapped",
+        "written",
+        "lost",
+        "ended",
+        "released",
     ]
 )
 _RULES = (
@@ -328,7 +537,16 @@ def _happened(one: Case, event: str, number: int) -> Case:
         "missing": {"state": "missing"},
         "certified": {"status": "VALID", "last_certificate_id": f"c{number}", "certificate_date_release": now.date()},
         "expired": {"status": "EXPIRED"},
+        "lost": {"status": "NEW", "last_certificate_id": None, "certificate_date_release": None},
     }
+    if event == "written":
+        done = {need: [replace(row, state="done") for row in rows] for need, rows in one.recordings.items()}
+        return replace(one, now=now, recordings=done)
+    if event == "released":
+        return replace(one, now=now, needs=tuple(replace(each, released_at=now) for each in one.needs))
+    if event == "ended":
+        over = result("ended", None, None, completed=False, completed_at=None, expired=True, observed_at=now)
+        return replace(one, now=now, results=reached(*[each for group in one.results.values() for each in group], over))
     seats: dict[str, dict[str, Any]] = {
         "enrolled": {"state": EnrollmentState.ENROLLED, "found": False, "enrolled_at": now, "wish": None, "due_at": None},
         "found": {"state": EnrollmentState.ENROLLED, "found": True, "enrolled_at": now, "wish": None, "due_at": None},
@@ -349,12 +567,30 @@ def _happened(one: Case, event: str, number: int) -> Case:
     )
 
 
+DRAWN = {what: drawn.moves(what) for what in ("need", "enrollment")}
+
+
+def _told(before: Case, after: Case) -> None:
+    """Every move is one that the README draws, and has a reason."""
+    kinds: list[tuple[str, Sequence[Any], Sequence[Any]]] = [
+        ("need", before.needs, after.needs),
+        ("enrollment", before.enrollments, after.enrollments),
+    ]
+    for what, old, new in kinds:
+        held = {each.id: each.state for each in old}
+        for each in new:
+            if held.get(each.id) is not each.state:
+                assert each.reason, f"{what} {each.state}"
+                assert each.id not in held or (held[each.id].value, each.state.value) in DRAWN[what]
+
+
 @given(st.lists(_EVENTS, max_size=14))
 def test_whatever_happens_planning_twice_is_planning_once_and_the_promises_hold(events: list[str]) -> None:
     one = planned(case(*_RULES))
     for number, event in enumerate(events):
         before = _happened(one, event, number)
         one = planned(before)
+        _told(before, one)
         open_seats = [each.seat for each in one.enrollments if each.open]
         assert len(open_seats) == len(set(open_seats)), "at most one is open"
         undone = [each for each in one.enrollments if each.wish is EnrollmentWish.UNDO]

@@ -17,7 +17,7 @@ from tests.workers.followups.mirrored import ACCOUNTS, filled, rule, subscriptio
 from tests.workers.vendors.acme import ACTION, ENROLLMENT, HASTY, NOON, PERSON, PLACE, SESSION, SUBSCRIPTION, Stage, populated, staged
 from workers.database import Connection, Database, Dialect
 from workers.followups import case, recordings, rule_states
-from workers.followups.cases import Key
+from workers.followups.cases import Key, Traces
 from workers.followups.plan import Followups
 from workers.followups.recorder import Recorder, failure
 from workers.followups.recording import failure as failed_steps
@@ -62,11 +62,13 @@ class Scene:
     def recorder(self, planner: StandIn | None = None) -> Recorder:
         return Recorder(self.database, self.accounts, planner or self.planner, self.now)
 
-    async def passes(self, cycle: str = "initial", *, opened: datetime = NOON - timedelta(days=30), seated: bool = True) -> case.Need:
-        """A need was passed, and its steps are planned."""
+    async def passes(
+        self, cycle: str = "initial", *, opened: datetime = NOON - timedelta(days=30), seated: bool = True, known: bool = True
+    ) -> case.Need:
+        """A need was passed, and its steps are planned, by an action that is known or is not."""
         made = await self.needs(cycle, opened)
         seat = {**SEAT, "done": -1, "session_date_begin": None} if seated else None
-        action = {"validity": 5, "validity_unit": "YEAR"}
+        action = {"validity": 5, "validity_unit": "YEAR"} if known else None
         await self.plan(steps(made, case.Subscription("hse", SUBSCRIPTION, ROW), seat, PASSED, self.time, action=action))
         return made
 
@@ -145,6 +147,30 @@ async def test_a_pass_makes_the_subscription_valid(scene: Scene) -> None:
     assert (seat["date_begin"], seat["date_expire"]) == ("2026-03-01", "2031-03-01")
     assert [(one.kind, one.subject) for one in await Refresh.all()] == [(RefreshKind.ACTION_SUBSCRIPTION.value, SUBSCRIPTION)]
     assert scene.planner.asked == [("hse", SUBSCRIPTION)] * 3
+
+
+async def test_the_validity_of_an_action_that_the_mirror_does_not_know_is_asked_for(scene: Scene) -> None:
+    """In the certificate as in the session's outcome."""
+    scene.stage.tenancy.tables["action"][ACTION] |= {"validity": 2, "validity_unit": "YEAR"}
+    await scene.passes(known=False)
+    await scene.work()
+
+    scene.expect_once()
+    (certificate,), (seat,) = (scene.written(path) for path in ("certificate", "action-session-subscription"))
+    assert (certificate["validity"], certificate["date_expire"], seat["date_expire"]) == (2, "2028-03-01", "2028-03-01")
+
+
+@pytest.mark.parametrize(("shown", "state"), [("nothing", "planned"), ("5 WEEK", "dead")])
+async def test_nothing_is_written_as_long_as_nobody_says_how_long_an_action_makes_valid(scene: Scene, shown: str, state: str) -> None:
+    """Whether 4HSE does not show it, or shows what cannot be counted."""
+    if shown == "nothing":
+        scene.stage.faults.on(Instead(path="*/action/view/*", status=404, times=None))
+    scene.stage.tenancy.tables["action"][ACTION] |= {"validity": 5, "validity_unit": "WEEK"}
+    await scene.passes(known=False)
+    await scene.recorder().round(scene.account)
+
+    row = await Recording.get(step="certificate")
+    assert (row.state, bool(row.error), scene.written("certificate")) == (state, True, [])
 
 
 async def test_a_step_waits_for_those_before_it(scene: Scene) -> None:
@@ -312,7 +338,9 @@ async def test_a_crash_between_the_call_and_the_row_writes_nothing_twice(scene: 
     """Each step's second transaction is lost once."""
 
     class Crashing(StandIn):
-        async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime) -> None:
+        async def plan(
+            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None
+        ) -> None:
             raise asyncio.CancelledError
 
     await scene.passes()
@@ -345,7 +373,9 @@ async def test_a_mistake_of_ours_holds_up_nothing_for_ever(scene: Scene) -> None
     """Its row says so, and it is tried again."""
 
     class Mistaken(StandIn):
-        async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime) -> None:
+        async def plan(
+            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None
+        ) -> None:
             raise ZeroDivisionError
 
     await scene.passes()
@@ -375,6 +405,18 @@ async def test_nothing_is_written_for_what_is_undone(scene: Scene) -> None:
     assert scene.written("certificate") == []
 
 
+async def test_nothing_is_written_for_what_a_person_has_to_say_yes_to_first(scene: Scene) -> None:
+    """What it was passed by was corrected."""
+    await scene.passes()
+    await Need.all().update(state=NeedState.HELD.value)
+    await scene.recorder().round(scene.account)
+    assert scene.written("certificate") == []
+
+    await Need.all().update(state=NeedState.PASSED.value)
+    await scene.work()
+    assert len(scene.written("certificate")) == 1
+
+
 async def test_a_failed_attempt_is_told_and_a_pass_after_it(scene: Scene) -> None:
     """done 0, then done 1."""
     made = await scene.needs("initial", NOON - timedelta(days=30))
@@ -384,6 +426,27 @@ async def test_a_failed_attempt_is_told_and_a_pass_after_it(scene: Scene) -> Non
 
     await scene.passes()
     await scene.work()
+    scene.expect_once()
+
+
+async def test_a_failed_attempt_that_could_not_be_told_holds_up_no_pass(scene: Scene) -> None:
+    """What comes after it is written, and then the subscription is fetched."""
+    made = await scene.passes()
+    await scene.plan(failed_steps(made, {**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}, PASSED))
+    await Recording.filter(step="failed 1").update(state="dead", due_at=None, error="not now")
+    await scene.work()
+
+    scene.expect_once()
+    assert [one.subject for one in await Refresh.all()] == [SUBSCRIPTION]
+
+
+async def test_a_failed_attempt_is_not_told_after_its_pass(scene: Scene) -> None:
+    """However it came to be due again."""
+    made = await scene.passes()
+    await scene.work()
+    await scene.plan(failed_steps(made, {**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}, PASSED))
+    await scene.recorder().round(scene.account)
+
     scene.expect_once()
 
 

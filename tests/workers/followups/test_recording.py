@@ -11,7 +11,7 @@ import pytest
 from schemas.states import NeedState, TargetKind
 from tests.workers.followups.mirrored import rule
 from workers.followups.case import Need, Subscription
-from workers.followups.recording import failure, not_valid, steps
+from workers.followups.recording import OTHERWISE, ended, failure, not_valid, steps
 from workers.followups.results import Result
 
 ROME = ZoneInfo("Europe/Rome")
@@ -93,9 +93,24 @@ def test_ids_follow_from_the_need() -> None:
 
 def test_a_certificate_without_validity_never_expires() -> None:
     """Nothing is said of its end, in the session neither."""
-    found = written(need(), seat(validity=None, validity_unit=None), action=None)
+    found = written(need(), seat(validity=None, validity_unit=None), action={"validity": None, "validity_unit": None})
 
-    assert not {"date_expire", "validity"} & {*found["certificate"], *found["session"]}
+    assert not {"date_expire", "validity", OTHERWISE} & {*found["certificate"], *found["session"]}
+
+
+@pytest.mark.parametrize("action", [None, {"validity": 5, "validity_unit": "WEEK"}])
+def test_how_long_an_action_makes_valid_is_not_guessed_before_it_is_known(action: dict[str, Any] | None) -> None:
+    """Whatever the rule says, over which the action stands."""
+    planned = written(need(validity="3 YEAR"), seat(validity=None, validity_unit=None), action=action)
+    assert not {"date_expire", "validity"} & {*planned["certificate"], *planned["session"]}
+
+    ends = [ended(planned[step], one)["date_expire"] for step in ("certificate", "session") for one in (FIVE_YEARS, {"validity": None})]
+    assert ends == ["2029-03-15", "2027-03-15"] * 2
+
+
+def test_the_validity_of_the_session_needs_no_action() -> None:
+    """It stands above all."""
+    assert written(need(), seat(), action=None)["session"]["date_expire"] == "2029-03-15"
 
 
 def test_a_certificate_is_named_by_its_template() -> None:

@@ -18,9 +18,10 @@ from tests.workers.made import NOON
 from workers.database import Database, close_database, open_database
 from workers.migrations import migrate
 from workers.mirror.apply import Mirror
-from workers.mirror.evidence import Absence, Sighting, Touch
+from workers.mirror.evidence import Absence, Effect, Sighting, Touch, aim
 from workers.mirror.hints import Hint
 from workers.mirror.tables import ActionSubscription
+from workers.outbox import OutboxEvent
 from workers.refreshes import Refresh
 
 
@@ -48,6 +49,28 @@ async def test_every_field_is_mirrored(database: Database) -> None:
     assert (row.owned_active, row.parent_active) == (True, False)
     assert (row.account, row.state, row.flags) == ("hse", "live", ["odd"])
     assert (row.hint_deleted, row.hint_received_at, bytes(row.hint_fingerprint or b"")) == (False, NOON, b"\x01")
+
+
+async def test_what_was_changed_is_given_by_its_aim_where_it_is_asked_for(database: Database) -> None:
+    await write(database, hint("s1", at=NOON + timedelta(hours=1)), hint("s2"))
+    touch = Touch("hse", RefreshKind.SUBSCRIBER, "p1", NOON)
+    said: list[Effect] = [hint("s1"), hint("s2", deleted=True), hint("s3"), touch, Touch("unasked", RefreshKind.SUBSCRIBER, "p1", NOON)]
+    async with database.transaction() as connection:
+        assert await Mirror(frozenset({"hse"})).apply(connection, database.dialect, said, noting=True) == {
+            aim(one) for one in (hint("s2"), hint("s3"), touch)
+        }
+        assert await Mirror(frozenset({"hse"})).apply(connection, database.dialect, said, noting=True) == set()
+        assert await Mirror(frozenset({"hse"})).apply(connection, database.dialect, [hint("s4")]) == set()
+
+
+async def test_what_is_said_quietly_is_mirrored_and_nothing_else(database: Database) -> None:
+    said: list[Effect] = [hint(), Touch("hse", RefreshKind.SUBSCRIBER, "p1", NOON)]
+    async with database.transaction() as connection:
+        changed = await Mirror(frozenset({"hse"})).apply(connection, database.dialect, said, quietly=True, noting=True)
+
+    assert changed == {aim(hint())}
+    assert (await ActionSubscription.get()).state == "live"
+    assert (await Refresh.all().count(), await OutboxEvent.all().count()) == (0, 0)
 
 
 async def test_empty_fields_are_null(database: Database) -> None:

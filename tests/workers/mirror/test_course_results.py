@@ -1,5 +1,6 @@
 """Course results of a simulated aNewSpring over HTTP: corrected and withdrawn ones are new versions, unknown ones say so in the log."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -104,6 +105,17 @@ async def test_a_result_is_kept_by_course_activity_and_attempt(lms: Lms) -> None
     assert (course.completed_at, course.observed_at) == (datetime(2020, 2, 13, 16, 23, 55, tzinfo=UTC), lms.now)
     assert await states(told) == [("applied", None)]
     assert await Refresh.all().count() == 0
+
+
+async def test_a_completion_of_which_the_day_alone_is_told_was_on_that_day_as_early_as_can_be(lms: Lms) -> None:
+    told = {"id": COURSE, "name": "Course", "completed": True, "completeDate": "2026-03-04", "grade": "80%"}
+    read = {"id": "READ", "type": "Lesson", "completed": True, "completeDate": "2026-03-03"}
+    lms.faults.on(Instead(path="/api/getResults/*", status=200, body=json.dumps(told | {"parts": [read]}).encode()))
+    await lms.told()
+    await lms.fetched()
+
+    found = {one.activity: one.completed_at for one in await CourseResult.all()}
+    assert found == {"": datetime(2026, 3, 4, tzinfo=UTC), "READ": datetime(2026, 3, 3, tzinfo=UTC)}
 
 
 async def test_a_corrected_result_is_a_new_version(lms: Lms) -> None:

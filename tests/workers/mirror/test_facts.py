@@ -18,9 +18,11 @@ from tortoise.models import Model
 from tests.workers.made import NOON
 from workers.database import Database, close_database, open_database
 from workers.mirror.apply import Mirror
+from workers.mirror.evidence import aim
 from workers.mirror.facts import ATTENDANCE, COURSE_RESULT, OBSERVATION, SESSION_ENROLLMENT, Fact, FactKind, observe
 from workers.mirror.tables import Attendance, CourseResult, Observation, SessionEnrollment
 from workers.mirror.versions import Version, changed, found
+from workers.outbox import OutboxEvent
 
 SEEN = {"checklist_id": "c1", "employee_id": "e1", "observer_id": "o1", "status": "PASSED"}
 
@@ -41,7 +43,7 @@ async def see(
 ) -> int:
     """Observe facts in a transaction of their own."""
     async with database.transaction() as connection:
-        return await observe(connection, database.dialect, kind, "lms", facts, later(at), within)
+        return len(await observe(connection, database.dialect, kind, "lms", facts, later(at), within))
 
 
 async def versions(**of: Any) -> list[tuple[Any, ...]]:
@@ -180,6 +182,17 @@ async def test_facts_of_deliveries_are_applied_by_account(database: Database) ->
 
     rows = await CourseResult.all().order_by("account")
     assert [(row.account, row.grade) for row in rows] == [("lms", 80.0), ("other", None)]
+
+
+async def test_facts_that_were_news_are_given_and_told_unless_quietly(database: Database) -> None:
+    facts = [graded(), graded(learner="l2"), graded(80, at=1, learner="l\0")]
+    async with database.transaction() as connection:
+        assert await Mirror().apply(connection, database.dialect, facts[1:], quietly=True) == {aim(one) for one in facts[1:]}
+    assert await OutboxEvent.all().count() == 0
+    async with database.transaction() as connection:
+        assert await Mirror().apply(connection, database.dialect, facts) == {aim(facts[0])}
+
+    assert await OutboxEvent.all().count() == 1
 
 
 STEPS = st.lists(

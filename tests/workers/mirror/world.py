@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
-from uuid_utils.compat import uuid7
 
 from schemas.accounts import FourhseAccount
 from schemas.delivery import Delivery
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import RefreshKind
-from tests.workers.made import NOON, delivery
+from tests.workers.made import NOON, delivery, replayed
 from tests.workers.vendors.acme import ACTION, KEY, OTHER_OFFICE, PATIENT, PERSON, TENANT, acme
 from workers.database import Database
 from workers.handlers import handle
@@ -137,8 +136,7 @@ class World:
         """Handle a delivery again: even numbers as the broker hands it out again, odd ones as a replay."""
         if self._handled:
             one = self._handled[number % len(self._handled)]
-            # Under a new id, and with the time of its first arrival.
-            await self._pipeline.together([one if number % 2 == 0 else one.model_copy(update={"id": uuid7()})])
+            await self._pipeline.together([one if number % 2 == 0 else replayed(one)])
 
     async def fetch(self) -> None:
         """What is due is fetched."""

@@ -17,8 +17,9 @@ from schemas.states import DeliveryState, Reason, RefreshKind, SubscriptionState
 from tests.services import free_port
 from tests.services.postgres import Postgres
 from tests.workers.made import NOON, created, deleted, delivery, until
-from workers.consumer import UNREADABLE, Consumer, declare_at
+from workers.consumer import Consumer, declare_at
 from workers.database import Database
+from workers.envelopes import UNREADABLE
 from workers.followups.tables import Need
 from workers.lane import Lane
 from workers.log import begin_attempt, hold
@@ -127,6 +128,7 @@ async def test_queues_are_as_deep_as_the_broker_says_and_missing_ones_are_left_o
 
     assert {depth.name: (depth.messages, depth.consumers) for depth in await queue_depths(broker_url)} == {
         topology.DELIVERIES: (1, 0),
+        topology.REPLAYS: (0, 0),
         topology.DEAD: (0, 0),
     }
 
@@ -170,8 +172,8 @@ async def test_a_worker_is_ready_only_while_it_consumes(database: Database, brok
 
 
 async def test_needs_and_enrollments_are_counted_by_their_states(database: Database) -> None:
-    for number, state in enumerate(("enrolled", "overdue", "overdue")):
-        times = dict.fromkeys(("state_at", "opened_at", "created_at"), NOON)
+    for number, state in enumerate(("enrolled", "overdue", "overdue", "held", "undone")):
+        times = dict.fromkeys(("state_at", "opened_at", "created_at"), NOON) | ({} if state == "enrolled" else {"due_at": NOON})
         named: dict[str, Any] = {
             "account": "hse",
             "action_subscription_id": f"s{number}",
@@ -180,7 +182,9 @@ async def test_needs_and_enrollments_are_counted_by_their_states(database: Datab
             "digest": "d",
             "plan": {},
         }
-        await Need(id=uuid4(), state=state, attempt=1, approvals=[], **named, **times).save()
+        alarm = "it was due" if state == "held" else None
+        await Need(id=uuid4(), state=state, attempt=1, approvals=[], alarm=alarm, **named, **times).save()
 
     found = await status(NOON, {})
-    assert (found.followups, found.enrollments) == ({"enrolled": 1, "overdue": 2}, {})
+    assert (found.followups, found.enrollments) == ({"enrolled": 1, "held": 1, "overdue": 2, "undone": 1}, {})
+    assert (found.overdue, found.alarms) == (3, 1), "held and past its time is overdue too"

@@ -8,8 +8,8 @@ import pytest
 from schemas.states import NeedState
 from tests.workers.followups.mirrored import ACCOUNTS, NOON, need, rule, subscription
 from workers.database import Database
-from workers.followups.directory import Entry, known, known_there
-from workers.followups.tables import Need
+from workers.followups.directory import Entry, known, known_there, look_again
+from workers.followups.tables import Need, NeedTarget
 from workers.operations.identities import BadFile, Missing, find, load, missing
 
 HEAD = "account,kind,here,there\n"
@@ -108,11 +108,33 @@ async def test_who_is_missing_is_told_by_code_with_how_many_wait(database: Datab
     assert await missing(database, ACCOUNTS) == expected[1:]
 
 
-async def test_what_waited_for_an_identity_is_looked_at_again_at_once(database: Database, file: File) -> None:
-    waiting = await need("a", rule())
-    going = await need("b", rule(), state=NeedState.ENROLLED.value)
+CHAIN = rule("chain", enroll=[{"account": "lms", "course": "A"}, {"account": "lms", "course": "B"}])
 
-    await load(database, file(f"{HEAD}lms,person,p1,u1\n"), ACCOUNTS, NOON)
 
-    assert (await Need.get(id=waiting.id)).look_at == NOON
-    assert (await Need.get(id=going.id)).look_at is None
+async def waiting(state: str, step: str = "unmatched") -> None:
+    """A need of which the second target is as `step` says."""
+    made = await need(state, CHAIN, state=state)
+    await NeedTarget.create(need=made.id, step=0, state="planned")
+    await NeedTarget.create(need=made.id, step=1, state=step)
+
+
+@pytest.mark.parametrize("how", ["import", "template"])
+async def test_what_waited_for_an_identity_is_looked_at_again_at_once_whatever_its_state(database: Database, file: File, how: str) -> None:
+    """A worker that begins looks for the sake of templates."""
+    for state in ("unmatched", "held", "failed", "dead", "overdue", "valid", "undone"):
+        await waiting(state)
+    await waiting("enrolled", step="enrolled")
+
+    if how == "import":
+        await load(database, file(f"{HEAD}lms,person,p1,u1\n"), ACCOUNTS, NOON)
+    else:
+        await look_again(database, NOON)
+
+    assert {one.state for one in await Need.all() if one.look_at == NOON} == {"unmatched", "held", "failed", "dead", "overdue"}
+
+
+async def test_who_is_missing_is_told_also_where_another_target_keeps_the_need(database: Database) -> None:
+    await subscription("held", subscriber_id="p1", subscriber_code=None)
+    await waiting("held")
+
+    assert await missing(database, ACCOUNTS) == [Missing("lms", "person", "p1", None, 1)]

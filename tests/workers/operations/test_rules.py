@@ -33,20 +33,35 @@ async def test_a_rule_is_pending_until_applied_pending_again_when_changed_and_va
     first, changed = rule(), rule(undo="expire")
 
     async def states(*rules: Rule) -> list[tuple[str, str, str | None]]:
-        return [(one.name, one.state, one.reason) for one in await listed(rules)]
+        return [(one.name, one.state, one.reason) for one in await listed(rules, {})]
 
     assert await states(first) == [("fire", "pending", "it is new")]
-    await apply(database, [first], NOON)
+    await apply(database, [first], NOON, "ada")
     assert await states(first) == [("fire", "applied", None)]
     assert await states(changed) == [("fire", "pending", "it has changed since it was applied")]
     assert await states() == [("fire", "vanished", "it is not in the settings any more; what it planned goes on as planned")]
+
+
+async def test_a_rule_that_is_applied_is_pending_where_the_first_back_fill_is_not_over(database: Database) -> None:
+    accounts, one = {**ACCOUNTS, "other": ACCOUNTS["hse"]}, rule()
+    await apply(database, [one], NOON, "ada")
+
+    async def told() -> tuple[str, str | None]:
+        (found,) = await listed([one], accounts)
+        return found.state, found.reason
+
+    assert await told() == ("pending", "the first back-fill of hse, other is not over: it plans nothing there yet")
+    await filled("hse")
+    assert await told() == ("applied", "the first back-fill of other is not over: it plans nothing there yet")
+    await filled("other")
+    assert await told() == ("applied", None)
 
 
 async def test_a_vanished_rule_is_told_with_its_needs_even_if_it_was_never_applied_here(database: Database) -> None:
     await need("s1", rule("gone"))
     await need("s2", rule("gone"))
 
-    (found,) = await listed([])
+    (found,) = await listed([], ACCOUNTS)
 
     assert (found.name, found.state, found.needs, found.applied_at) == ("gone", "vanished", 2, None)
 
@@ -89,7 +104,7 @@ async def test_a_preview_changes_nothing(database: Database) -> None:
     await subscription("a")
     await preview(database, rule(), ACCOUNTS, 10)
 
-    assert (await listed([rule()]))[0].state == "pending"
+    assert (await listed([rule()], ACCOUNTS))[0].state == "pending"
     assert not await ActionSubscription.filter(changes_at__not_isnull=True).exists()
 
 
@@ -112,7 +127,7 @@ async def test_a_subscription_is_explained_rule_by_rule_with_its_needs(database:
     assert (gone.name, gone.state, gone.holds, [one["state"] for one in gone.needs]) == ("gone", "vanished", False, ["valid"])
 
     await filled()
-    await apply(database, rules, NOON)
+    await apply(database, rules, NOON, "ada")
     assert [one.reasons for one in (await explain(row, rules))[:1]] == [[]]
 
 

@@ -17,6 +17,13 @@ class NotYet(Exception):
     """There is nothing yet that could be asked for; nobody is to blame, and a later look may find it."""
 
 
+class Unheard(Exception):
+    """What was reached in it may count for one of its needs, and is asked for before it is begun anew."""
+
+    def __str__(self) -> str:
+        return "what was reached in it is asked for first"
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What is there at the vendor for this round, and what is still to be done, by the adapter's own names."""
@@ -52,7 +59,7 @@ class Adapter:
     """
 
     vendor: str
-    #: What is there; raises NotYet.
+    #: What is there; raises NotYet, and Unheard.
     look: Callable[[OpenAccount, Claim], Awaitable[Seen]]
     #: Do what is to be done.
     request: Callable[[OpenAccount, Claim, Seen], Awaitable[Seen]]

@@ -8,25 +8,29 @@ has seen it.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.anewspring import Activity, Change, Result
 from schemas.states import EnrollmentState
+from workers.database import told_apart
 from workers.followups.claims import Claim
-from workers.followups.targets.adapter import Seen, Undoing
+from workers.followups.targets.adapter import Seen, Undoing, Unheard
+from workers.mirror.tables import CourseResult
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.anewspring import Anewspring
 from workers.vendors.errors import Conflict, NotFound, Throttled, Unavailable, UnknownOutcome
 
 
 async def look(account: OpenAccount, claim: Claim) -> Seen:
-    """Whether the learner has a seat of this round; an old one that is over, or was completed before, is none."""
+    """Whether the learner has a seat of this round; an old one that is over, or was completed before, is none. Raises Unheard."""
     result = await _result(account, claim)
     standing = result is not None and _stands(result, claim)
+    if result is not None and not standing and result.completed and _later(result, claim.accepts) and not await _heard(claim, result):
+        raise Unheard
     todo: tuple[str, ...] = _extends(result, claim) if result is not None and standing else _ways(result, claim)
-    if claim.terms.get("score") and not (standing and result is not None and _scored(result, claim)):
-        todo += ("score",)
+    todo += tuple(f"{_SCORE}{one}" for one in _scores(claim) if not (standing and result is not None and _scored(result, one, claim)))
     start_on = _first_day(result, claim) if result is not None and not standing else claim.start_on
     return Seen(standing, standing and not claim.asked, start_on=start_on, todo=todo)
 
@@ -36,7 +40,7 @@ async def request(account: OpenAccount, claim: Claim, seen: Seen) -> Seen:
     client, done = _client(account), False
     for step in seen.todo:
         try:
-            await _STEPS[step](client, claim)
+            await (_score(client, claim, step) if step.startswith(_SCORE) else _STEPS[step](client, claim))
         except (Unavailable, Throttled) as error:
             if done:
                 raise UnknownOutcome(f"{step}: {error}") from None
@@ -46,7 +50,8 @@ async def request(account: OpenAccount, claim: Claim, seen: Seen) -> Seen:
             now = await look(account, claim)
             if step != "subscribe" or not now.stands:
                 raise
-            return now if "score" not in now.todo else await request(account, claim, replace(now, todo=("score",)))
+            scores = tuple(one for one in now.todo if one.startswith(_SCORE))
+            return await request(account, claim, replace(now, todo=scores)) if scores else now
         done = True
     if claim.asked and "unsubscribe" in seen.todo:
         raise UnknownOutcome("an earlier unsubscribe may still land")
@@ -90,6 +95,13 @@ def _completed_since(result: Result, claim: Claim) -> bool:
     return result.completed and _later(result, claim.since)
 
 
+async def _heard(claim: Claim, result: Result) -> bool:
+    """Whether the mirror knows what was reached."""
+    with told_apart():
+        held = CourseResult.filter(account=claim.account, learner=claim.learner, course=claim.target, activity="", attempt=0)
+        return (result.reached_at,) in await held.filter(completed=True).values_list("completed_at")
+
+
 def _first_day(result: Result, claim: Claim) -> date:
     """One of its own: by it a renewed seat is told from the old one, whatever was completed in that."""
     day = claim.start_on or claim.at.astimezone(ZoneInfo(claim.zone)).date()
@@ -109,18 +121,22 @@ def _ways(result: Result | None, claim: Claim) -> tuple[str, ...]:
 
 def _extends(result: Result, claim: Claim) -> tuple[str, ...]:
     """A seat that we asked for may have an older last day than is wanted by now; one that was found keeps its own until more is wished."""
-    ours = claim.state is EnrollmentState.ENROLLED or (claim.asked and claim.expire_on is not None)
-    return ("extend",) if ours and not (result.finished or result.completed) else ()
+    asked = claim.state is EnrollmentState.ENROLLED or (claim.asked and claim.expire_on is not None)
+    return ("extend",) if asked and not claim.found and not (result.finished or result.completed) else ()
 
 
-def _scored(result: Result, claim: Claim) -> bool:
-    wanted = claim.terms["score"]["activity"]
-    return any(one.id == wanted and one.completed and _later(one, claim.since) for one in result.activities)
+def _scores(claim: Claim) -> Mapping[str, Any]:
+    """The scores to be given, by their activities."""
+    given = (claim.terms.get("score"), *claim.terms.get("scores", ()))
+    return {one["activity"]: one["value"] for one in given if one}
+
+
+def _scored(result: Result, activity: str, claim: Claim) -> bool:
+    return any(one.id == activity and one.completed and _later(one, claim.since) for one in result.activities)
 
 
 def _later(done: Result | Activity, since: datetime) -> bool:
-    at = done.completed_at or (datetime.combine(done.completed_on, time(), UTC) if done.completed_on else None)
-    return at is not None and at > since
+    return done.reached_at is not None and done.reached_at > since
 
 
 def _client(account: OpenAccount) -> Anewspring:
@@ -157,15 +173,16 @@ async def _update(client: Anewspring, claim: Claim, *, renewed: bool) -> None:
         raise UnknownOutcome(f"the subscription ended meanwhile: {error}") from None
 
 
-async def _score(client: Anewspring, claim: Claim) -> None:
-    score = claim.terms["score"]
-    await client.score_external_activity(claim.learner, claim.target, score["activity"], score=score["value"], completed=True)
+async def _score(client: Anewspring, claim: Claim, step: str) -> None:
+    activity = step.removeprefix(_SCORE)
+    await client.score_external_activity(claim.learner, claim.target, activity, score=_scores(claim)[activity], completed=True)
 
 
+#: Before the activity that a score is to be given to.
+_SCORE = "score "
 _STEPS: Mapping[str, Callable[[Anewspring, Claim], Awaitable[None]]] = {
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
     "renew": _renew,
     "extend": _extend,
-    "score": _score,
 }

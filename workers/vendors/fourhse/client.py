@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from schemas.accounts import FourhseAccount
 from schemas.fourhse import fits
+from workers.vendors.calls import Called
 from workers.vendors.errors import Complaint, NotFound, Refused, UnknownOutcome
 from workers.vendors.fourhse.login import authorization
 from workers.vendors.fourhse.refusals import refusal
@@ -62,6 +63,11 @@ class Fourhse:
     def http(self) -> Http:
         """The HTTP layer, for its counts and its breaker's state."""
         return self._http
+
+    def tell(self, told: Callable[[Called], None]) -> None:
+        """Have every request told of, those for a token included."""
+        for http in filter(None, (self._http, self._token_http)):
+            http.told = told
 
     @property
     def page_size(self) -> int:
@@ -207,7 +213,7 @@ class Resource:
             return Call(method, path, params={name: id[name] for name in self.shape.key} | dict(params or {}), **more)
         if id in ("", ".", ".."):
             raise Refused(0, (Complaint(self.shape.id, "no id"),))
-        return Call(method, f"{path}/{quote(id, safe='')}", params=params, **more)
+        return Call(method, f"{path}/{quote(id, safe='')}", params=params, route=path, **more)
 
     def _key(self) -> tuple[str, ...]:
         if not self.shape.key:
