@@ -116,13 +116,14 @@ def unsettled(found: Rows) -> list[str]:
 
 
 def _judged(one: Employee, row: Row, what: Happened) -> list[str]:
-    passed = one.fate is Fate.PASSES
+    passed, again = one.fate is not Fate.FAILS, int(one.fate is not Fate.PASSES)
     expected: dict[str, tuple[Any, Any]] = {
         "the mirror's row": ((row.state, row.status), ("live", "VALID" if passed else "NEW")),
         "its needs": (row.needs, ("valid" if passed else "failed",)),
+        # That of the last attempt.
         "its enrollments": (row.enrollments, ("closed",)),
-        # To resubscribe is to end what was passed before.
-        "subscribed, unsubscribed": ((what.subscribed, what.unsubscribed), (int(not one.seated), int(one.passed_before))),
+        # To resubscribe is to end what was passed, or failed, before.
+        "subscribed, unsubscribed": ((what.subscribed, what.unsubscribed), (int(not one.seated) + again, int(one.passed_before) + again)),
         "certificates, links": ((what.certificates, what.links), (int(passed), int(passed))),
     }
     return _differing(expected)
@@ -155,4 +156,6 @@ def audit(company: Company, found: Rows) -> list[str]:
     told: list[str] = []
     for one in company.employees:
         told += problems(one, found.of.get(one.subscription, Row()), happened(company, one))
+    for duty in company.others.duties:
+        told += company.others.problems(duty, found.of.get(duty.subscription, Row()))
     return told

@@ -1,4 +1,6 @@
-"""A company whose people get duties at a simulated 4HSE and learn at a simulated aNewSpring, with books of what really happened there."""
+"""A company whose people get duties at a simulated 4HSE and learn at a simulated aNewSpring, with books of what really happened there;
+`others` are what else there is to do.
+"""
 
 import asyncio
 import base64
@@ -7,6 +9,7 @@ import hmac
 import itertools
 import logging
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,9 +26,10 @@ import httpx2
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.delivery import now_utc
+from tests.faults import others
 from tests.faults.load import reached
 from tests.services.muster import SECRET
-from workers.simulators import anewspring, fourhse
+from workers.simulators import anewspring, fourhse, kare
 from workers.simulators.acme import ACTION, TENANT, tenancy
 from workers.simulators.faults import Broken, Dropped, Fault, Faults, LandsLate, LostAfter, LostBefore, Slow, TooMany
 from workers.simulators.server import served
@@ -56,11 +60,17 @@ _FAULTS: tuple[Callable[[], Fault], ...] = (
 )
 
 
+#: What changes something at a vendor, beside what is created and patched.
+_CHANGES = re.compile("subscribe|/update")
+
+
 class Fate(StrEnum):
     """What is to become of a duty."""
 
     PASSES = "passes"
+    #: Twice, which is as often as the rule allows; or once, and then passes.
     FAILS = "fails"
+    RETRIES = "fails, then passes"
     #: The duty is deleted while its course is under way, or before.
     DELETED = "deleted"
 
@@ -135,7 +145,7 @@ class Door:
 
     def writing(self) -> bool:
         """Whether something that changes the vendor is under way."""
-        return any(path.endswith("/create") or "subscribe" in path or "/update" in path for _, path in self.under_way)
+        return any(path.endswith("/create") or method == "PATCH" or _CHANGES.search(path) for method, path in self.under_way)
 
 
 class Postman:
@@ -182,12 +192,13 @@ class Postman:
 
 @dataclass(slots=True)
 class Company:
-    """Both vendors, everybody's fate, and the switches."""
+    """All vendors, everybody's fate, and the switches."""
 
     rng: random.Random
     tenancy: fourhse.Tenancy
     environment: anewspring.Environment
     books: Books
+    others: others.Others
     faults: Mapping[str, Faults]
     #: By worker, then by account.
     doors: list[dict[str, Door]] = field(default_factory=list)
@@ -198,10 +209,12 @@ class Company:
     enrolled: set[str] = field(default_factory=set)
     _lives: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def settings(self, key: Path) -> str:
-        """Accounts and the rule, as `muster.toml` has them, with the first worker's addresses."""
+    def settings(self, key: Path, *, wide: bool = False) -> str:
+        """Accounts and the rule, as `muster.toml` has them, with the first worker's addresses; `wide`: and all other rules, and Kare."""
         key.write_text(_KEY)
-        return _SETTINGS.substitute(key=key, course=COURSE, limits=_LIMITS, **self.urls[0])
+        given = {"key": key, "course": COURSE, "limits": _LIMITS, **self.urls[0]}
+        more = {"sessions": "5s", "fail": '{ wait = "1s", attempts = 2 }'} if wide else {"sessions": "off", "fail": "{ attempts = 1 }"}
+        return _SETTINGS.substitute(given, **more) + (others.SETTINGS.substitute(given) if wide else "")
 
     def environment_of(self, worker: int) -> dict[str, str]:
         """Another worker's addresses."""
@@ -218,7 +231,7 @@ class Company:
     def hire(self) -> Employee:
         """Somebody new with a duty; their life goes on by itself."""
         number, rng = len(self.employees), self.rng
-        fate = rng.choices(list(Fate), weights=(6, 2, 3))[0]
+        fate = rng.choices(list(Fate), weights=(6, 1, 2, 3))[0]
         about = {"first_name": "E", "last_name": f"{number:04d}", "birth_date": "1980-02-29", "project_id": TENANT}
         person = str(self.tenancy.create("person", {**about, "code": f"L{number:04d}"})["person_id"])
         history = rng.random()
@@ -237,7 +250,7 @@ class Company:
     async def misbehave(self) -> None:
         """Switch faults on, one after the other, until cancelled."""
         while True:
-            name = self.rng.choice(("hse", "lms"))
+            name = self.rng.choice(tuple(self.faults))
             self.faults[name].on(self.rng.choice(_FAULTS)())
             await asyncio.sleep(self.rng.uniform(0.2, 0.8))
 
@@ -253,6 +266,7 @@ class Company:
 
     async def close(self) -> None:
         """End it."""
+        self.others.end()
         for life in self._lives:
             life.cancel()
         await asyncio.gather(*self._lives, return_exceptions=True)
@@ -269,10 +283,17 @@ class Company:
         else:
             await reached(lambda: self._seated(one), _PATIENCE)
             one.seen_at = time.monotonic()
-            # aNewSpring tells whole seconds, and what was completed before a duty was seen does not count.
-            await asyncio.sleep(self.rng.uniform(1.1, 3.0))
-            self.environment.complete(one.learner, COURSE, 90 if one.fate is Fate.PASSES else 40)
+            await self._learned(one, 90 if one.fate is Fate.PASSES else 40)
+            if one.fate is not Fate.PASSES:
+                before = self.books.done["subscribe", one.learner]
+                await reached(lambda: self.books.done["subscribe", one.learner] > before, _PATIENCE)
+                await self._learned(one, 90 if one.fate is Fate.RETRIES else 40)
         one.over = True
+
+    async def _learned(self, one: Employee, grade: int) -> None:
+        # aNewSpring tells whole seconds, and what was completed before a duty was seen does not count.
+        await asyncio.sleep(self.rng.uniform(1.1, 3.0))
+        self.environment.complete(one.learner, COURSE, grade)
 
     def _seated(self, one: Employee) -> bool:
         """Whether muster has seen to a seat."""
@@ -281,14 +302,16 @@ class Company:
 
 @asynccontextmanager
 async def company(rng: random.Random, workers: int = 2) -> AsyncIterator[Company]:
-    """Both vendors on loopback ports, for each worker ports of its own."""
+    """All vendors on loopback ports, for each worker ports of its own."""
     # A connection that is dropped in the middle of an answer is a fault of ours, and none to be told of.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     made, environment = tenancy(), anewspring.Environment(_KEY, now_utc)
     environment.add_course(COURSE, anewspring.Activity("EXAM"))
     books = Books(anewspring.simulator(environment))
+    register = kare.Register(_KEY, _KEY, now_utc)
     faults = {"hse": Faults(fourhse.simulator(made, fourhse.Keycloak({}, keys={_KEY}))), "lms": Faults(books)}
-    one = Company(rng, made, environment, books, faults)
+    faults["kare"] = Faults(kare.simulator(register))
+    one = Company(rng, made, environment, books, others.Others(made, register, rng), faults)
     async with AsyncExitStack() as stack:
         for _ in range(workers):
             doors = {name: Door(app, rng) for name, app in faults.items()}
@@ -326,7 +349,7 @@ base_url = "$hse"
 insecure = true
 access_token_file = "$key"
 limits = $limits
-polls = { reconcile = "3s", session_enrollments = "2s", actions = "30s", sessions = "off" }
+polls = { reconcile = "3s", session_enrollments = "2s", actions = "30s", sessions = "$sessions" }
 [accounts.lms]
 vendor = "anewspring"
 base_url = "$lms"
@@ -338,6 +361,7 @@ name = "fire-basics"
 when = { account = "hse", action_code = "FST-*" }
 enroll = { account = "lms", course = "$course", due = "30d", expire = "60d", again = "resubscribe" }
 pass = { grade = 80 }
+fail = $fail
 undo = "unsubscribe"
 record = { certificate = "{action_name}" }
 max_per_hour = 1000000

@@ -17,6 +17,7 @@ from tests.faults import agreement
 from tests.faults.company import Company, Employee, company
 from tests.faults.hasty import SHORTEST
 from tests.faults.load import reached
+from tests.faults.others import RULES
 from tests.faults.trial import HEARTBEAT, Figures, Ground, percentile
 from tests.services import free_port, listens, until
 from tests.services.muster import Muster
@@ -25,6 +26,8 @@ from workers.statements import as_time
 WORKERS = 2
 #: Seconds between two new duties, and without any change after which what is not settled never will be.
 _PACE, _STANDSTILL = 0.3, 30.0
+#: For so many of them a duty of another kind, too.
+_OTHERS = 0.3
 #: So many tries for each kill that has to hit something.
 _TRIES = 3
 #: Longer than any lease of the hasty on what is to be done at a vendor.
@@ -71,7 +74,7 @@ class Scene:
             home,
             broker=None if embedded else f"{ground.rabbitmq.vhost(own)}?heartbeat={HEARTBEAT}",
             database=None if embedded else ground.postgres.create(own),
-            tables=one.settings(home / "key"),
+            tables=one.settings(home / "key", wide=True),
             program="tests.faults.hasty",
         )
         self.database = f"sqlite://{self.muster.data_dir / 'muster.sqlite3'}" if embedded else ground.postgres.url(own)
@@ -81,18 +84,21 @@ class Scene:
         self._hits: Counter[str] = Counter()
 
     async def begin(self) -> None:
-        """Set up, start, say yes to the rule."""
+        """Set up, start, say yes to the rules."""
+        self.company.others.begin()
         await asyncio.to_thread(self.muster.run, "init")
         if not self.embedded:
             self._receiver = await asyncio.to_thread(self.muster.start, "receive")
         self._workers = [await self._started(number) for number in range(len(self._ports))]
-        await asyncio.to_thread(self.muster.run, "rules", "apply", "fire-basics", "--yes")
+        await asyncio.to_thread(self.muster.run, "rules", "apply", "fire-basics", *RULES, "--yes")
         self.company.tell(self.muster.url)
 
     async def hire(self) -> None:
         """New duties, until cancelled."""
         while True:
             self.company.hire()
+            if self.rng.random() < _OTHERS:
+                self.company.others.hire()
             await asyncio.sleep(self.rng.expovariate(1 / _PACE))
 
     async def watch(self) -> None:
@@ -124,10 +130,12 @@ class Scene:
         figures.problems += problems[:20]
         figures.acknowledged, figures.refused = postman.delivered, len([status for status in postman.refused if status < 500])
         figures.lost = len({line.partition(" ")[0] for line in problems})
-        figures.applied = len(employees) - figures.lost
+        figures.applied = len(employees) + len(self.company.others.duties) - figures.lost
         took = list(_latencies(employees, self.company.books.first))
         figures.p50, figures.p99 = percentile(took, 50), percentile(took, 99)
         figures.notes.append(", ".join(f"{count} {name}" for name, count in sorted(self._hits.items())))
+        others = Counter("exercises" if one.exercises else "seats in a classroom" for one in self.company.others.duties)
+        figures.notes.append(", ".join(f"{count} {name}" for name, count in sorted(others.items())))
         figures.notes.append(
             f"{postman.lost} webhooks lost, {postman.cut_off} cut off; fates {Counter(str(one.fate) for one in employees)}"
         )
@@ -143,6 +151,7 @@ class Scene:
             with suppress(*_AWAY):
                 found = await self._look()
                 lives = [f"{one.learner} lives on" for one in self.company.employees if not one.over]
+                lives += [f"{one.subscription} lives on" for one in self.company.others.duties if not one.over]
                 problems = agreement.audit(self.company, found) + agreement.unsettled(found) + lives
             if problems != before:
                 moved, before = time.monotonic(), problems

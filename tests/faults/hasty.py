@@ -23,7 +23,7 @@ _SPANS: Mapping[str, tuple[str, ...]] = {
     "workers.followups.claims": ("LEASE",),
     "workers.followups.recordings": ("LEASE",),
     "workers.followups.retries": ("RETRIES",),
-    "workers.followups.enroller": ("SETTLED", "_NOT_YET", "_OURS"),
+    "workers.followups.enroller": ("SETTLED", "_NOT_YET", "_UNHEARD", "_OURS"),
 }
 
 

@@ -8,9 +8,10 @@ from tests.faults.agreement import Happened, Row, problems
 from tests.faults.company import Employee, Fate
 
 _PASSED = Row("live", "VALID", ("valid",), ("closed",)), Happened(1, 0, seated=True, certificates=1, links=1)
-_FAILED = Row("live", "NEW", ("failed",), ("closed",)), Happened(1, 0, seated=True, certificates=0, links=0)
+_FAILED = Row("live", "NEW", ("failed",), ("closed",)), Happened(2, 1, seated=True, certificates=0, links=0)
+_RETRIED = Row("live", "VALID", ("valid",), ("closed",)), Happened(2, 1, seated=True, certificates=1, links=1)
 _DELETED = Row("deleted", None, ("undone",), ("undone",)), Happened(1, 1, seated=False, certificates=0, links=0)
-_MEANT = {Fate.PASSES: _PASSED, Fate.FAILS: _FAILED, Fate.DELETED: _DELETED}
+_MEANT = {Fate.PASSES: _PASSED, Fate.FAILS: _FAILED, Fate.RETRIES: _RETRIED, Fate.DELETED: _DELETED}
 
 
 def employee(fate: Fate, **history: bool) -> Employee:
@@ -24,7 +25,7 @@ def test_what_was_meant_is_no_problem(fate: Fate) -> None:
 
 
 @pytest.mark.parametrize("fate", Fate)
-@pytest.mark.parametrize("change", [{"subscribed": 2}, {"unsubscribed": 2}, {"certificates": 2}, {"links": 2}])
+@pytest.mark.parametrize("change", [{"subscribed": 3}, {"unsubscribed": 3}, {"certificates": 2}, {"links": 2}])
 def test_what_happened_twice_is_a_problem(fate: Fate, change: dict[str, int]) -> None:
     row, what = _MEANT[fate]
 

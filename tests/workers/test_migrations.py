@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from schemas.states import DeliveryState
 from tests.services.postgres import Postgres
 from tests.workers.made import created, until
 from workers.database import Connection, Database, close_database, open_database
+from workers.followups.tables import NeedTarget
 from workers.log import Entry, LoggedDelivery, record
 from workers.migrations import CURRENT, MIGRATIONS, SchemaMismatch, SchemaVersion, _statements, check_schema, migrate
 
@@ -190,13 +192,35 @@ async def test_a_newer_schema_that_does_not_serve_this_program_is_refused(spoilt
         await check_schema(spoilt_database)
 
 
+async def at_version(opened: Database, version: int) -> None:
+    """The schema as it was then."""
+    for migration in MIGRATIONS[:version]:
+        for statement in _statements(migration, opened.dialect):
+            await opened.connection.execute_query(statement)
+        await SchemaVersion.create(version=migration.version, oldest_served=migration.oldest_served, applied_at=now_utc())
+
+
+async def test_the_targets_of_a_need_take_over_its_due_time(database_url: str) -> None:
+    opened, need = await open_database(database_url), "6c0e6c63-8b1c-5d8f-9d3e-0a4b3f0f6f10"
+    times = ", ".join(["'2026-03-01 12:00:00.000000+00:00'"] * 4)
+    try:
+        await at_version(opened, 3)
+        columns = "id, account, action_subscription_id, rule, cycle, digest, plan, state, attempt, approvals"
+        values = f"'{need}', 'hse', 's1', 'fire', 'initial', '', '{{}}', 'enrolled', 1, '[]', {times}"
+        await opened.connection.execute_query(f"INSERT INTO needs ({columns}, state_at, opened_at, created_at, due_at) VALUES ({values})")
+        await opened.connection.execute_query(f"INSERT INTO need_targets (need, step, state) VALUES ('{need}', 0, 'enrolled')")
+        await migrate(opened)
+        (target,) = await NeedTarget.all()
+    finally:
+        await close_database()
+
+    assert target.due_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
 async def test_the_log_that_was_there_before_is_there_after(database_url: str) -> None:
     opened = await open_database(database_url)
     try:
-        for migration in MIGRATIONS[:3]:
-            for statement in _statements(migration, opened.dialect):
-                await opened.connection.execute_query(statement)
-            await SchemaVersion.create(version=migration.version, oldest_served=migration.oldest_served, applied_at=now_utc())
+        await at_version(opened, 3)
         entries = [Entry(created(str(number)), DeliveryState.APPLIED, "E", subject=str(number)) for number in range(3)]
         async with opened.transaction() as connection:
             await record(connection, opened.dialect, entries)
