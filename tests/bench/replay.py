@@ -145,7 +145,6 @@ class Scene:
             sender.send_signal(signal.SIGTERM)
             if sender.wait(60):
                 raise RuntimeError("a live delivery was not accepted")
-            time.sleep(2.0)  # what was accepted last is applied meanwhile
         finally:
             sender.kill()
 
@@ -167,7 +166,9 @@ class Scene:
         (run,) = await database.connection.execute_query_dict("SELECT * FROM replay_runs")
         if (run["state"], run["applied"]) != ("done", self.count):
             raise RuntimeError(f"the replay did not apply all of the log: {run}")
-        rows = await database.connection.execute_query_dict(_COMMITTED)
+        async with asyncio.timeout(120):
+            while len(rows := await database.connection.execute_query_dict(_COMMITTED)) < len(due):  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(1.0)
         committed = {str(row["id"]): row["at"].timestamp() for row in rows}
         return run["began_at"].timestamp(), run["ended_at"].timestamp(), [(moment, committed[id_] - moment) for id_, moment in due.items()]
 

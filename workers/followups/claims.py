@@ -109,14 +109,16 @@ _OPENED = """
     FROM (SELECT id, kind, 'course_result/' || account || '/' || learner || '/' || target || '/' AS prefix FROM enrollments) AS e
     JOIN need_targets AS t ON t.enrollment = e.id JOIN needs AS n ON n.id = t.need
     WHERE t.enrollment = any($1) ORDER BY t.enrollment, n.account"""
+#: When an earlier round of each was closed.
 _CLOSED = """
-    SELECT max(state_at) AS at FROM enrollments
-    WHERE account = $1 AND learner = $2 AND target = $3 AND round < $4 AND state = 'closed'"""
+    SELECT e.id, max(c.state_at) AS at FROM enrollments AS e
+    JOIN enrollments AS c ON c.account = e.account AND c.learner = e.learner AND c.target = e.target AND c.round < e.round
+    WHERE e.id = any($1) AND c.state = 'closed' GROUP BY e.id"""
 
 
 #: Whoever tells of a subscription holds it. Nobody waits for one here, with enrollments in hand that another may wait for.
-_FREE = "SELECT action_subscription_id FROM action_subscriptions WHERE account = $1 AND action_subscription_id = any($2)"
-_HELD = _FREE + ' ORDER BY action_subscription_id COLLATE "C" FOR UPDATE SKIP LOCKED'
+_THERE = "SELECT action_subscription_id FROM action_subscriptions WHERE account = $1 AND action_subscription_id = any($2)"
+_HELD = _THERE + ' ORDER BY action_subscription_id COLLATE "C" FOR UPDATE SKIP LOCKED'
 
 
 async def claim(database: Database, account: str, now: datetime, limit: int, zone: Callable[[str | None], str]) -> list[Claim]:
@@ -134,12 +136,12 @@ async def claim(database: Database, account: str, now: datetime, limit: int, zon
         needs: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for need in await run(connection, dialect, _OPENED, ids):
             needs[str(need["enrollment"])].append(need)
+        closed = {str(row["id"]): as_time(row["at"]) for row in await run(connection, dialect, _CLOSED, ids)}
         claims = []
         for row in rows:
             users = needs[str(row["id"])]
             where = zone(users[0]["account"] if users else None)
-            closed = await run(connection, dialect, _CLOSED, account, row["learner"], row["target"], row["round"])
-            over = [as_time(closed[0]["at"])] if closed[0]["at"] else []
+            over = [closed[str(row["id"])]] if str(row["id"]) in closed else []
             opened = [_since(need, ZoneInfo(where)) for need in users] or over or [as_time(row["state_at"])]
             claims.append(_claim(row, now, max(opened + over), max([min(opened), *over]), where))
         asking = [one for one in claims if one.wish is EnrollmentWish.ENROLL and one.state is not EnrollmentState.ENROLLED]
@@ -161,7 +163,8 @@ async def _busy(connection: Connection, dialect: Dialect, keys: Collection[Key])
     busy = set[Key]()
     for account in sorted({account for account, _ in keys} if dialect == "postgres" else ()):
         ids = sorted(id_ for name, id_ in keys if name == account)
-        held, there = [await run(connection, dialect, query, account, ids) for query in (_HELD, _FREE)]
+        held = await run(connection, dialect, _HELD, account, ids)
+        there = await run(connection, dialect, _THERE, account, ids) if len(held) < len(ids) else held
         busy |= {(account, row["action_subscription_id"]) for row in there if row not in held}
     return busy
 
