@@ -17,7 +17,8 @@ from tests.faults.trial import Ground
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
-_KILLS = 10
+#: The long run, `python -m tests.faults`, has ten times as many.
+_KILLS = 5
 _EMBEDDED = ("embedded", "replay-embedded", "followups-embedded")
 _FULL = 2
 _MEBIBYTE = 1024 * 1024
