@@ -1,5 +1,6 @@
 """Through the real command line every process costs a second, so a test takes turns: the first of a file on the first database,
-the second on the next. What the commands call runs on both, and the ways through a running muster on every transport. EVERY_COMBINATION=1 runs everything.
+the second on the next. What the commands call runs on both, and the ways through a running muster on every transport.
+EVERY_COMBINATION=1 runs everything.
 """
 
 import os
