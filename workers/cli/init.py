@@ -7,28 +7,42 @@ import click
 from schemas.reader import Role, config_path
 from schemas.settings import Settings, redacted
 from workers.cli.addresses import print_addresses
-from workers.cli.options import config_option, fail, run, settings_for
+from workers.cli.options import config_option, fail, make_data_dir, mistakes_told, run, settings_for
 from workers.cli.starter import write_starter
 
 
 @click.command()
 @config_option
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.ALL.value, help="Write and prepare only this part.")
-def init(config: Path | None, role: str) -> None:
+@click.option("--settings-only", is_flag=True, help="Write the starter settings file, and prepare nothing yet.")
+def init(config: Path | None, role: str, settings_only: bool) -> None:
     """Write a starter settings file if there is none, prepare database and broker, print the addresses to paste.
 
     Safe to run again: it applies what is missing and changes nothing that is there. Run it after every upgrade.
     """
     part, path = Role(role), config_path(config)
-    click.echo(f"{'wrote' if write_starter(path, part) else 'read'} {path}")
+    with mistakes_told():
+        click.echo(f"{'wrote' if write_starter(path, part) else 'read'} {path}")
+    if settings_only:
+        click.echo(f"\nNext: make {path} yours, then this again without --settings-only")
+        return
     settings = settings_for(config or path, part)
     if part is not Role.RECEIVER:
         run(_prepare, settings)
     if part is not Role.WORKER:
         click.echo("\nPaste at the vendors:")
         print_addresses(settings, show_secrets=True)
-    started = "muster serve" if settings.broker_url is None else "muster receive` and `muster work"
-    click.echo(f"\nNext: `{started}`, then `muster trigger hse ACTION_SUBSCRIPTION::CREATE`")
+    click.echo(f"\nNext: {following(part, settings.broker_url, path)}")
+
+
+def following(role: str, broker: str | None, path: Path) -> str:
+    """What comes after it, for a role with or without a broker."""
+    if broker is None and role != Role.ALL:
+        return f"set `broker` in {path}, then " + ("`muster receive`" if role == Role.RECEIVER else "`muster init --role worker` again")
+    if role == Role.WORKER:
+        return "`muster work`"
+    started = "`muster serve`" if broker is None else "`muster receive`" + " and `muster work`" * (role == Role.ALL)
+    return f"{started}, then `muster trigger hse ACTION_SUBSCRIPTION::CREATE`"
 
 
 async def _prepare(settings: Settings) -> None:
@@ -41,7 +55,8 @@ async def _migrate(settings: Settings) -> None:
     from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database
     from workers.migrations import migrate
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.database is None:
+        make_data_dir(settings.data_dir)
     shown = redacted(settings.database_url)
     try:
         database = await open_database(settings.database_url)

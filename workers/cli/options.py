@@ -6,13 +6,14 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from schemas.mistakes import SettingsError
+from schemas.mistakes import Mistake, SettingsError
 from schemas.reader import Role, load
 from schemas.settings import LogSettings, Settings
 
@@ -59,11 +60,30 @@ def settings_for(config: Path | None, role: Role) -> Settings:
     from workers.cli.logging import configure
 
     configure(LogSettings(level="critical"))
-    try:
+    with mistakes_told():
         return load(config, role)
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Tell mistakes in the settings, and exit 2."""
+    try:
+        yield
     except SettingsError as error:
         tell(error)
         sys.exit(MISUSED)
+
+
+def make_data_dir(folder: Path) -> None:
+    """Make `data_dir`, for this user alone, unless it is there; or tell that it cannot be, and exit 2."""
+    with mistakes_told():
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            problem = None if os.access(folder, os.W_OK | os.X_OK) else "the folder cannot be written"
+        except OSError as error:
+            problem = f"the folder cannot be made: {error.strerror}"
+        if problem:
+            raise SettingsError([Mistake("data_dir", problem, "Name one that this user may write")])
 
 
 def tell(error: SettingsError) -> None:

@@ -9,7 +9,7 @@ from schemas.reader import Role
 from schemas.settings import Settings
 from schemas.traces import Tracer
 from workers.cli.logging import configure
-from workers.cli.options import MISUSED, config_option, fail, run, settings_for
+from workers.cli.options import MISUSED, config_option, fail, make_data_dir, run, settings_for
 from workers.cli.process import AddressTaken, Process, stop_on_signals
 from workers.cli.receiver_side import receiver_side
 from workers.cli.tracing import tracing
@@ -25,6 +25,7 @@ def receive(config: Path | None) -> None:
     settings = settings_for(config, Role.RECEIVER)
     if settings.broker_url is None:
         fail("`receive` needs a broker: set `broker`, or use `muster serve`, which needs none", MISUSED)
+    make_data_dir(settings.data_dir)
     configure(settings.log)
     try:
         with tracing(settings.tracing, "muster-receiver") as tracer:

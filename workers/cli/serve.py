@@ -15,7 +15,7 @@ from schemas.traces import OFF, Tracer
 from workers.cli.addresses import print_addresses
 from workers.cli.embedded import spool_inlet
 from workers.cli.logging import configure
-from workers.cli.options import MISUSED, config_option, fail, run, settings_for
+from workers.cli.options import MISUSED, config_option, fail, make_data_dir, mistakes_told, run, settings_for
 from workers.cli.process import AddressTaken, Process, stop_on_signals
 from workers.cli.receiver_side import receiver_side
 from workers.cli.starter import write_starter
@@ -32,11 +32,13 @@ def serve(config: Path | None) -> None:
 
     Sets itself up: without a settings file it writes a starter one, and it creates or upgrades the database.
     """
-    if write_starter(config_path(config), Role.ALL):
-        click.echo(f"wrote {config_path(config)}", err=True)
+    with mistakes_told():
+        if write_starter(config_path(config), Role.ALL):
+            click.echo(f"wrote {config_path(config)}", err=True)
     settings = settings_for(config, Role.ALL)
     if settings.broker_url is not None:
         fail("`serve` is for no broker: unset `broker`, or use `muster receive` and `muster work`", MISUSED)
+    make_data_dir(settings.data_dir)
     configure(settings.log)
     print_addresses(settings, show_secrets=False, err=True)
     try:

@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+from schemas.mistakes import Mistake, SettingsError
 from schemas.reader import Role
 
 _SHARED = """\
@@ -64,11 +65,14 @@ def starter(role: Role) -> str:
 
 
 def write_starter(path: Path, role: Role) -> bool:
-    """Write the starter file, readable by this user alone, unless there is a file; tell whether it was written."""
+    """Write the starter file, readable by this user alone, unless there is a file; tell whether it was written. Raises SettingsError."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
+    except OSError as error:
+        remedy = "Make its folder, let this user write there, or name a file that is there with --config or MUSTER_CONFIG"
+        raise SettingsError([Mistake(str(path), f"it cannot be written: {error.strerror}", remedy)]) from None
     with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(starter(role))
     return True

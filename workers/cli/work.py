@@ -8,7 +8,7 @@ from schemas.reader import Role
 from schemas.settings import Settings
 from schemas.traces import Tracer
 from workers.cli.logging import configure
-from workers.cli.options import MISUSED, config_option, fail, run, settings_for
+from workers.cli.options import MISUSED, config_option, fail, make_data_dir, run, settings_for
 from workers.cli.process import AddressTaken, Process, Site, stop_on_signals
 from workers.cli.tracing import tracing
 from workers.cli.worker_side import Worker, WorkerRunning
@@ -28,6 +28,8 @@ def work(config: Path | None) -> None:
     settings = settings_for(config, Role.WORKER)
     if settings.broker_url is None:
         fail("`work` needs a broker: set `broker`, or use `muster serve`, which needs none", MISUSED)
+    if settings.database is None:
+        make_data_dir(settings.data_dir)
     configure(settings.log)
     try:
         with tracing(settings.tracing, "muster-worker") as tracer:

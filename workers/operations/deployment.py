@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 #: Each file and what it is for.
 FILES: Mapping[str, str] = {
     "muster-serve.service": "systemd: everything in one process (embedded)",
-    "muster-receiver.service": "systemd: a receiver",
+    "muster-receiver@.service": "systemd: receivers, one for each name behind the @",
     "muster-worker@.service": "systemd: workers, one for each local port that is named behind the @",
     "Containerfile": "an image for receivers, workers and embedded use",
     "compose.yaml": "two receivers, two workers, RabbitMQ, PostgreSQL and a proxy on one machine",
@@ -22,6 +22,7 @@ FILES: Mapping[str, str] = {
     "nginx.conf": "the proxy in front of receivers: TLS, bounds, a log without tokens",
     "rabbitmq.conf": "RabbitMQ: where its users stand, when it stops taking messages, TLS",
     "rabbitmq-definitions.json": "RabbitMQ: the receivers' user, who may only publish, and the workers'",
+    "prometheus.yaml": "Prometheus: a job that scrapes the local ports, and where the alert rules stand",
     "alerts.yaml": "Prometheus: alert rules",
     "dashboard.json": "Grafana: a dashboard",
 }
@@ -59,17 +60,14 @@ def export(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if differing := [name for name, text in written.items() if not overwrite and _differs(name, _read(folder / name), text)]:
         raise Differs(", ".join(differing))
     folder.mkdir(parents=True, exist_ok=True)
-    # What is bound into a container keeps its mode, and is read there by another user: the folder is what is shut.
     kept.mkdir(exist_ok=True)
     kept.chmod(0o700)
-    for name, text in written.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        yield folder / name
-    for name, text in known.items():
-        if not (kept / name).exists():
-            (kept / name).write_text(f"{text}\n", encoding="utf-8")
-            (kept / name).chmod(0o644)
-            yield kept / name
+    fresh = {kept / name: f"{text}\n" for name, text in known.items() if not (kept / name).exists()}
+    for path, text in ({folder / name: text for name, text in written.items()} | fresh).items():
+        path.write_text(text, encoding="utf-8")
+        # What is bound into a container keeps its mode, and is read there by another user: the folder of the secrets is what is shut.
+        path.chmod(0o644)
+        yield path
 
 
 def definitions(addresses: Mapping[str, str]) -> str:

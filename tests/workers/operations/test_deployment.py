@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import stat
 from importlib.resources import files
 from pathlib import Path
@@ -36,12 +37,16 @@ def test_most_examples_say_how_they_are_used() -> None:
     }
 
 
-def test_all_is_written_with_passwords_in_a_folder_that_is_shut(tmp_path: Path) -> None:
-    written = [str(path.relative_to(tmp_path)) for path in export(tmp_path)]
+def test_all_is_written_for_containers_users_to_read_with_passwords_in_a_folder_that_is_shut(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        written = [str(path.relative_to(tmp_path)) for path in export(tmp_path)]
+    finally:
+        os.umask(before)
 
     assert set(written) == set(FILES) | {f"secrets/{name}" for name in SECRETS} == set(contents(tmp_path))
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "secrets").iterdir()} == {0o644}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {0o644}
 
 
 def test_two_exports_have_no_password_in_common(tmp_path: Path) -> None:
