@@ -1,55 +1,38 @@
-"""Fixtures over the private servers. One that is not installed skips its tests with the reason, or in CI fails them."""
+"""Fixtures over the private servers."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from tests.services import Missing, required
+from tests.services import started
 from tests.services.muster import Muster
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
-
-Server = TypeVar("Server", Postgres, RabbitMQ)
-
-
-def _running(kind: type[Server]) -> Iterator[Server]:
-    try:
-        server = kind()
-    except Missing as error:
-        if required():
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL cluster for the whole run; take a database of your own from it, and never stop it."""
-    yield from _running(Postgres)
+    yield from started.running(Postgres)
 
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """A RabbitMQ node for the whole run; take a virtual host of your own from it, and never stop it."""
-    yield from _running(RabbitMQ)
+    yield from started.running(RabbitMQ)
 
 
 @pytest.fixture(scope="module")
 def mortal_postgres() -> Iterator[Postgres]:
     """A PostgreSQL cluster for one module, to stop and crash."""
-    yield from _running(Postgres)
+    yield from started.running(Postgres)
 
 
 @pytest.fixture(scope="module")
 def mortal_rabbitmq() -> Iterator[RabbitMQ]:
     """A RabbitMQ node for one module, to stop, kill, freeze and block."""
-    yield from _running(RabbitMQ)
+    yield from started.running(RabbitMQ)
 
 
 _numbers = iter(range(1, 1_000_000))

@@ -57,13 +57,32 @@ class Postgres:
 
     def tls(self, certificate: Path) -> None:
         """Speak TLS too, from now on; key and certificate are one file."""
-        own = self._home / "server.pem"
-        shutil.copy(certificate, own)
+        own = self._kept(certificate)
+        for setting, value in (("ssl_cert_file", own), ("ssl_key_file", own), ("ssl", "on")):
+            self._say(f"ALTER SYSTEM SET {setting} = '{value}'")
+        self._reload()
+
+    def certified(self, user: str, authority: Path) -> None:
+        """Make a user who is let in only with a certificate of an authority's that names them, over the TLS that there is."""
+        self._say(f'CREATE ROLE "{user}" SUPERUSER LOGIN')
+        self._say(f"ALTER SYSTEM SET ssl_ca_file = '{self._kept(authority)}'")
+        access = self._home / "data" / "pg_hba.conf"
+        access.write_text(f"hostssl all {user} all cert\nhost all {user} all reject\n{access.read_text()}")
+        self._reload()
+
+    def _kept(self, file: Path) -> Path:
+        """A copy that the cluster's own user reads."""
+        own = self._home / file.name
+        shutil.copy(file, own)
         if self._user:
             shutil.chown(own, self._user)
         own.chmod(0o600)
-        for setting, value in (("ssl_cert_file", own), ("ssl_key_file", own), ("ssl", "on")):
-            self._run("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", f"ALTER SYSTEM SET {setting} = '{value}'")
+        return own
+
+    def _say(self, statement: str) -> None:
+        self._run("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", statement)
+
+    def _reload(self) -> None:
         self._run("pg_ctl", "reload", "-D", str(self._home / "data"))
 
     def remove(self) -> None:

@@ -24,9 +24,9 @@ def _programs() -> Path:
 
 
 class RabbitMQ:
-    """One node, with a fresh data directory."""
+    """One node, with a fresh data directory; `settings` are what its rabbitmq.conf says."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str = "") -> None:
         self._programs = _programs()
         self._home = Path(tempfile.mkdtemp(prefix="muster-rabbitmq-"))
         self.port = free_port()
@@ -44,6 +44,7 @@ class RabbitMQ:
             "RABBITMQ_CONFIG_FILE": str(self._home / "rabbitmq"),
         }
         (self._home / "plugins").write_text("[].\n")
+        (self._home / "rabbitmq.conf").write_text(settings)
 
     def url(self, vhost: str = "", user: str = "guest:guest") -> str:
         """An address of this node."""

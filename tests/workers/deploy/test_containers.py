@@ -1,8 +1,11 @@
 """The image and compose.yaml pass their linters, and each service's settings load as they would in its container."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from schemas.settings import LocalSettings, ReceiverSettings, Settings, WorkerSe
 from tests.workers.deploy.examples import COMPOSE, OURS, image_environment, linted, understood
 from workers.operations.deployment import FILES, export, text_of
 
+ROOT = Path(__file__).parents[3]
 ROLES = {"receive": Role.RECEIVER, "work": Role.WORKER, "init": Role.WORKER}
 _YAMLLINT = "{extends: default, rules: {line-length: {max: 160}, document-start: disable}}"
 
@@ -99,8 +103,8 @@ def test_every_service_is_given_the_secrets_that_it_names_and_no_other_and_expor
     for name, service in COMPOSE["services"].items():
         mounted = [text_of(volume.split(":")[0].removeprefix("./")) for volume in service.get("volumes", []) if volume.startswith("./")]
         active = "\n".join(line for text in mounted for line in text.splitlines() if not line.lstrip().startswith("#"))
-        named = set(re.findall(r"/run/secrets/([\w.-]+)", active + yaml.safe_dump(service.get("environment", {}))))
-        assert named == set(service.get("secrets", [])), name
+        named = set(re.findall(r"/(?:run/secrets|etc/nginx/tls)/([\w.-]+)", active + yaml.safe_dump(service.get("environment", {}))))
+        assert named == {one if isinstance(one, str) else one["source"] for one in service.get("secrets", [])}, name
 
     files = {Path(secret["file"]) for secret in COMPOSE["secrets"].values()}
     assert {path.name for path in files} - {path.name for path in (folder / "secrets").iterdir()} == {"tls.crt", "tls.key"}
@@ -133,6 +137,35 @@ def test_the_health_check_asks_the_local_port_and_the_image_exposes_the_other() 
     assert f"http://{LocalSettings().host}:{LocalSettings().receiver_port}/livez" in text
     assert f"EXPOSE {ReceiverSettings().port}\n" in text
     assert "\nUSER 10001\n" in text
+
+
+def test_prometheus_reaches_every_local_port_in_a_network_of_its_own_and_nothing_but_the_proxy_is_published() -> None:
+    (job,) = yaml.safe_load(text_of("prometheus.yaml"))["scrape_configs"]
+    watched = {name: service for name, service in OURS.items() if service["command"][0] != "init"}
+
+    assert job["job_name"] == "muster"
+    assert job["static_configs"] == [{"targets": [f"{name}:{LocalSettings().receiver_port}" for name in watched]}]
+    assert all(ip_address(service["environment"]["MUSTER_LOCAL__HOST"]).is_unspecified for service in watched.values())
+    assert all("monitoring" in service["networks"] for service in watched.values())
+    assert COMPOSE["networks"]["monitoring"] == {"internal": True}
+    assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == ["proxy"]
+
+
+def test_the_scrape_job_names_the_rules_that_there_are_and_they_name_it() -> None:
+    (rules,) = yaml.safe_load(text_of("prometheus.yaml"))["rule_files"]
+
+    assert set(re.findall(r'job="(\w+)"', text_of(rules))) == {"muster"}
+
+
+def test_the_image_without_settings_says_what_is_missing(tmp_path: Path) -> None:
+    (command,) = re.findall(r'^CMD \["(\w+)"\]$', text_of("Containerfile"), re.MULTILINE)
+    environment = image_environment() | {"MUSTER_CONFIG": str(tmp_path / "etc/muster.toml"), "PATH": "/usr/bin:/bin"}
+    started = [sys.executable, "-m", "workers.cli", command]
+    done = subprocess.run(started, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "muster.toml: it cannot be written: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_container_is_given_longer_than_the_grace_to_end() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import crossplane
 import pytest
 
+from receiver.errors import Unavailable
 from schemas.settings import ReceiverSettings
 from tests.workers.deploy.examples import COMPOSE, OURS
 from workers.operations.deployment import text_of
@@ -75,6 +76,36 @@ def test_it_lets_through_what_the_receiver_takes_and_waits_longer_than_it(direct
 
     assert int(body.removesuffix("m")) * 1024 * 1024 == ReceiverSettings().max_body
     assert int(deadline.removesuffix("s")) > ReceiverSettings().publish_deadline
+
+
+def test_a_503_is_tried_elsewhere_and_never_counted_against_a_receiver_and_no_answer_is_a_503(tmp_path: Path) -> None:
+    """What counts as a failure shuts a receiver out for a while: two that are busy for a moment would leave nobody, and a bare 502."""
+    (http,) = (one for one in parsed(tmp_path / "nginx.conf", text_of("nginx.conf"))["config"][0]["parsed"] if one["directive"] == "http")
+    (server,) = (one for one in http["block"] if one["directive"] == "server")
+    places = {" ".join(one["args"]): dict(_pairs(one["block"])) for one in server["block"] if one["directive"] == "location"}
+    around = _pairs([one for one in server["block"] if "block" not in one])
+
+    assert ("proxy_next_upstream", "error timeout non_idempotent") in around
+    assert ("recursive_error_pages", "on") in around
+    assert ("error_page", "502 504 = @later") in around
+    hooks = _pairs(next(one["block"] for one in server["block"] if one["args"] == ["/hooks/"]))
+    assert {("proxy_intercept_errors", "on"), ("error_page", "503 = @another"), ("error_page", "502 504 = @later")} < set(hooks)
+    assert places["@another"] == {"proxy_pass": "http://receivers"}
+    assert places["@later"] == {"add_header": f"Retry-After {Unavailable.headers['Retry-After']} always", "return": "503"}
+
+
+def _pairs(block: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(one["directive"], " ".join(one["args"])) for one in block]
+
+
+def test_it_reads_and_writes_only_what_is_there_on_a_host_and_in_a_container(directives: list[tuple[str, list[str]]]) -> None:
+    """`/dev/stdout` is a socket under systemd, which nginx cannot open; `/run/secrets` is a container's alone."""
+    logs = [said(directives, name)[0][0] for name in ("access_log", "error_log")]
+    keys = [said(directives, name)[0][0] for name in ("ssl_certificate", "ssl_certificate_key")]
+
+    assert logs == ["/var/log/nginx/access.log", "/var/log/nginx/error.log"]
+    assert keys == [secret["target"] for secret in COMPOSE["services"]["proxy"]["secrets"]]
+    assert all(key.startswith("/etc/nginx/") for key in keys)
 
 
 def test_no_log_holds_a_query(directives: list[tuple[str, list[str]]]) -> None:
