@@ -1,1 +1,1 @@
-"""Measurements, side by side with the alternatives in one run: `python -m tests.bench accept|apply|growth|reconcile`."""
+"""Measurements, side by side with the alternatives in one run: `python -m tests.bench SUBJECT`."""

@@ -21,13 +21,15 @@ _COLUMNS = ("scenario", "faults", "hit work", "acknowledged", "applied", "suppre
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*SCENARIOS, "all"]))
-@click.option("--kills", default=50, type=click.IntRange(1), help="Kills that must hit work in flight; outages are fewer, in proportion.")
+@click.option(
+    "--kills", default=50, type=click.IntRange(1), help="Kills in each scenario that must hit work in flight; outages in proportion."
+)
 @click.option("--seed", type=int, help="Repeat a run's choices.")
 def main(names: Sequence[str], kills: int, seed: int | None) -> None:
     """Kill muster's processes and stop its servers under load, and hold what was acknowledged against the database."""
     chosen = list(SCENARIOS) if not names or "all" in names else list(dict.fromkeys(names))
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    click.echo(f"seed {seed}, {kills} kills each scenario")
+    click.echo(f"seed {seed}, {kills} kills in each scenario")
     try:
         with _ground(kills, seed) as ground:
             found = [_run(name, ground) for name in chosen]
