@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from schemas.mistakes import Mistake, SettingsError
+from schemas.mistakes import SettingsError
 from schemas.reader import Role, load
 from schemas.settings import LogSettings, Settings
 
@@ -75,15 +75,14 @@ def mistakes_told() -> Iterator[None]:
 
 
 def make_data_dir(folder: Path) -> None:
-    """Make `data_dir`, for this user alone, unless it is there; or tell that it cannot be, and exit 2."""
-    with mistakes_told():
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            problem = None if os.access(folder, os.W_OK | os.X_OK) else "the folder cannot be written"
-        except OSError as error:
-            problem = f"the folder cannot be made: {error.strerror}"
-        if problem:
-            raise SettingsError([Mistake("data_dir", problem, "Name one that this user may write")])
+    """Make `data_dir`, for this user alone, unless it is there; or tell why not, and exit 1: a disk may come back."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        problem = None if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written"
+    except OSError as error:
+        problem = error.strerror
+    if problem:
+        fail(f"the folder {folder} cannot be used ({problem}): let this user write there, or name another with `data_dir`")
 
 
 def tell(error: SettingsError) -> None:

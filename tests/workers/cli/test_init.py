@@ -20,13 +20,14 @@ def test_a_settings_file_that_cannot_be_written_is_told_with_what_names_it(comma
 
 
 @pytest.mark.parametrize("command", ["init", "serve", "receive", "work"])
-def test_a_data_dir_that_cannot_be_is_told_as_a_mistake_in_the_setting(command: str, tmp_path: Path) -> None:
+def test_a_data_dir_that_cannot_be_is_told_with_the_setting(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     broker = {"MUSTER_BROKER": "amqp://127.0.0.1:1/"} if command in ("receive", "work") else {}
     done = bare(tmp_path, command, MUSTER_DATA_DIR="file/below", **broker)
 
-    assert done.returncode == 2
-    assert "data_dir: the folder cannot be made: Not a directory. " in done.stderr
+    assert done.returncode == 1
+    assert "the folder file/below cannot be used (Not a directory): " in done.stderr
+    assert "name another with `data_dir`" in done.stderr
     assert "Traceback" not in done.stderr
 
 
