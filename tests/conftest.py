@@ -1,6 +1,6 @@
 """Fixtures over the private servers. One that is not installed skips its tests with the reason, or in CI fails them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from tests.services.rabbitmq import RabbitMQ
 Server = TypeVar("Server", Postgres, RabbitMQ)
 
 
-def _running(kind: type[Server]) -> Iterator[Server]:
+def _running(kind: Callable[[], Server]) -> Iterator[Server]:
     try:
         server = kind()
     except Missing as error:
@@ -37,7 +37,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """A RabbitMQ node for the whole run; take a virtual host of your own from it, and never stop it."""
-    yield from _running(RabbitMQ)
+    yield from _running(lambda: RabbitMQ(lot=10))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ _numbers = iter(range(1, 1_000_000))
 @pytest.fixture
 def broker_url(rabbitmq: RabbitMQ) -> str:
     """A virtual host that nobody used before, without topology."""
-    return rabbitmq.vhost(f"v{next(_numbers)}")
+    return rabbitmq.vhost()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
