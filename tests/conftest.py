@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.services import Missing, required
+from tests.services import Missing, lacking
 from tests.services.muster import Muster
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
@@ -18,9 +18,7 @@ def _running(kind: Callable[[], Server]) -> Iterator[Server]:
     try:
         server = kind()
     except Missing as error:
-        if required():
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        lacking(str(error))
     try:
         server.start()
         yield server

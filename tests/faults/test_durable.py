@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from receiver.spool import Spool, Spooled
+from tests.services import installed, lacking
 
 _FULL = 2
 _MEBIBYTE = 1024 * 1024
@@ -25,17 +23,12 @@ async def test_the_spools_live_connection_says_that_it_flushes_every_commit(tmp_
 
 def test_every_group_of_appends_is_flushed_to_the_disk(tmp_path: Path) -> None:
     """As the kernel sees it: alone each append costs a flush, many at once share one."""
-    if not _can_trace():
-        pytest.skip("strace is not installed, or may not trace here; on Debian: apt-get install strace")
+    if subprocess.run([installed("strace", "strace"), "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        lacking("strace may not trace here")
     idle, alone, together = (_flushes(tmp_path / name, groups, size) for name, groups, size in (("i", 0, 0), ("a", 5, 1), ("t", 5, 100)))
 
     assert alone - idle >= 5
     assert 5 <= together - idle <= 10
-
-
-def _can_trace() -> bool:
-    strace = shutil.which("strace")
-    return strace is not None and subprocess.run([strace, "-o", os.devnull, "true"], capture_output=True, check=False).returncode == 0
 
 
 def _flushes(data_dir: Path, groups: int, size: int) -> int:
