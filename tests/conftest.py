@@ -20,7 +20,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """A RabbitMQ node for the whole run; take a virtual host of your own from it, and never stop it."""
-    yield from started.running(RabbitMQ)
+    yield from started.running(lambda: RabbitMQ(lot=10))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ _numbers = iter(range(1, 1_000_000))
 @pytest.fixture
 def broker_url(rabbitmq: RabbitMQ) -> str:
     """A virtual host that nobody used before, without topology."""
-    return rabbitmq.vhost(f"v{next(_numbers)}")
+    return rabbitmq.vhost()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -80,7 +80,7 @@ def measure(runs: int, *, quick: bool) -> None:
                     tempfile.TemporaryDirectory(prefix="muster-bench-") as home,
                     asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop,
                 ):
-                    delays.append(loop.run(_run(Path(home), node.vhost(name), cluster.create(name), skew, seconds)))
+                    delays.append(loop.run(_run(Path(home), node.vhost(), cluster.create(name), skew, seconds)))
                 click.echo(f"  clock_skew {skew:g}: p50 {median(delays[-1]):.2f} s", err=True)
             rows.append((f"{skew:g}", *(f"{value:.2f}" for value in _shown(delays)), f"{sum(map(len, delays)):,}"))
         report.table(("clock_skew, s", "p50, s", "p99, s", "longest, s", "enrollments"), rows)

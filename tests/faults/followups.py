@@ -72,7 +72,7 @@ class Scene:
         home.mkdir(parents=True)
         self.muster = Muster(
             home,
-            broker=None if embedded else f"{ground.rabbitmq.vhost(own)}?heartbeat={HEARTBEAT}",
+            broker=None if embedded else f"{ground.rabbitmq.vhost()}?heartbeat={HEARTBEAT}",
             database=None if embedded else ground.postgres.create(own),
             tables=one.settings(home / "key", wide=True),
             program="tests.faults.hasty",

@@ -82,7 +82,7 @@ class Trial:
         self.own = f"{name}{time.monotonic_ns()}"
         self.muster = Muster(
             ground.home / name,
-            broker=None if embedded else f"{ground.rabbitmq.vhost(self.own)}?heartbeat={HEARTBEAT}",
+            broker=None if embedded else f"{ground.rabbitmq.vhost()}?heartbeat={HEARTBEAT}",
             database=None if embedded else ground.postgres.create(self.own),
             tables=FORWARDER,
         )

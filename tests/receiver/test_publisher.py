@@ -131,7 +131,7 @@ async def connected(url: str, data_dir: Path, deadline: float = DEADLINE) -> Asy
 @pytest.fixture(scope="module")
 def vhost(rabbitmq: RabbitMQ) -> str:
     """A virtual host for this module: making one takes seconds."""
-    return rabbitmq.vhost("publisher")
+    return rabbitmq.vhost()
 
 
 @pytest_asyncio.fixture

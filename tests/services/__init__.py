@@ -2,10 +2,14 @@
 
 import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
+
+import pytest
 
 
 class Missing(Exception):
@@ -15,6 +19,18 @@ class Missing(Exception):
 def required() -> bool:
     """Whether a missing server is a failure (set in CI) or a reason to skip."""
     return os.environ.get("REQUIRE_SERVICES") == "1"
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip the test that asks with the reason, or in CI fail it."""
+    if required():
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def installed(program: str, package: str) -> str:
+    """Where a program is that a test needs."""
+    return shutil.which(program) or lacking(f"{program} is not installed; on Debian: apt-get install {package}")
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.services import free_port, listens, until
+from tests.services import commands, free_port, listens, until
 
 SECRET = "a-secret-of-the-tests"
 
@@ -75,16 +75,12 @@ class Muster:
         """A 4HSE source's endpoint for an event, with its token."""
         return f"{self.url}/hooks/{source}/{event}?token={SECRET}"
 
-    def run(self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", self._program, *arguments],
-            env=self._environment | (environment or {}),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(
+        self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None, answer: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; `answer` is typed at it."""
+        given = {"MUSTER_CONFIG": str(self.config)} | (environment or {})
+        done = commands.run(*arguments, cwd=self.home, environment=given, answer=answer, program=self._program)
         if check and done.returncode:
             raise RuntimeError(f"muster {' '.join(arguments)} exited {done.returncode}: {done.stdout}{done.stderr}")
         return done

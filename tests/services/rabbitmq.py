@@ -1,5 +1,6 @@
 """A private RabbitMQ node: started, stopped, alarmed and killed at will."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from tests.services import Missing, free_port, listens, until
 
+#: In Erlang, what `rabbitmqctl set_permissions` does for `guest`.
+_RIGHTS = 'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)'
 _INSTALL = "RabbitMQ's programs are not installed; on Debian: apt-get install rabbitmq-server"
 
 
@@ -24,9 +27,13 @@ def _programs() -> Path:
 
 
 class RabbitMQ:
-    """One node, with a fresh data directory; `settings` are what its rabbitmq.conf says."""
+    """One node, with a fresh data directory; `settings` are what its rabbitmq.conf says.
 
-    def __init__(self, settings: str = "") -> None:
+    Virtual hosts are made a `lot` at a time: each call of rabbitmqctl starts Erlang's machine.
+    """
+
+    def __init__(self, settings: str = "", lot: int = 1) -> None:
+        self._lot, self._vhosts, self._numbers = lot, list[str](), itertools.count(1)
         self._programs = _programs()
         self._home = Path(tempfile.mkdtemp(prefix="muster-rabbitmq-"))
         self.port = free_port()
@@ -91,11 +98,13 @@ class RabbitMQ:
         """Raise or clear the memory alarm, which blocks every publisher."""
         self.ctl("set_vm_memory_high_watermark", "0.00001" if raised else "0.4")
 
-    def vhost(self, name: str) -> str:
-        """Create a virtual host and return its address."""
-        self.ctl("add_vhost", name)
-        self.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-        return self.url(name)
+    def vhost(self) -> str:
+        """The address of a virtual host that nobody used before."""
+        if not self._vhosts:
+            self._vhosts = [f"v{next(self._numbers)}" for _ in range(self._lot)]
+            made = (f'rabbit_vhost:add(<<"{name}">>, <<"tests">>), {_RIGHTS.format(name)}' for name in self._vhosts)
+            self.ctl("eval", f"{', '.join(made)}.")
+        return self.url(self._vhosts.pop())
 
     def tls(self, certificate: Path) -> int:
         """Listen with TLS too, and return the port; key and certificate are one file."""
@@ -104,7 +113,8 @@ class RabbitMQ:
         return port
 
     def remove(self) -> None:
-        """Stop the node, its port mapper too, and delete its data."""
-        self.stop()
+        """End the node, its port mapper too, and delete its data."""
+        if self._process is not None:
+            self.kill()
         subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
         shutil.rmtree(self._home, ignore_errors=True)

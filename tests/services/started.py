@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import pytest
-
-from tests.services import Missing, required
+from tests.services import Missing, lacking
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
@@ -17,9 +15,7 @@ def running(made: Callable[[], Server]) -> Iterator[Server]:
     try:
         server = made()
     except Missing as error:
-        if required():
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        lacking(str(error))
     try:
         server.start()
         yield server

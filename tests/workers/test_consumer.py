@@ -88,7 +88,7 @@ async def waiting(url: str, queue: str = topology.DELIVERIES) -> int:
 @pytest.fixture(scope="module")
 def vhost(rabbitmq: RabbitMQ) -> str:
     """One virtual host for this module: making one takes seconds."""
-    return rabbitmq.vhost("consumer")
+    return rabbitmq.vhost()
 
 
 @pytest_asyncio.fixture

@@ -19,7 +19,7 @@ async def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """One muster for all tests; each has people of its own."""
     home: Path = tmp_path_factory.mktemp("following")
     apart = request.param != "embedded"
-    broker = request.getfixturevalue("rabbitmq").vhost("following") if apart else None
+    broker = request.getfixturevalue("rabbitmq").vhost() if apart else None
     database = request.getfixturevalue("postgres").create("following") if apart else None
     async with following(home, broker, database) as one:
         yield one

@@ -96,7 +96,7 @@ async def drained() -> bool:
 @pytest.fixture(scope="module")
 def vhost(rabbitmq: RabbitMQ) -> str:
     """One virtual host for this module: making one takes seconds."""
-    return rabbitmq.vhost("relay")
+    return rabbitmq.vhost()
 
 
 @pytest_asyncio.fixture

@@ -40,7 +40,7 @@ async def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """One way for all tests."""
     home: Path = tmp_path_factory.mktemp("traced")
     apart = request.param != "embedded"
-    broker = request.getfixturevalue("rabbitmq").vhost("traced") if apart else None
+    broker = request.getfixturevalue("rabbitmq").vhost() if apart else None
     database = request.getfixturevalue("postgres").create("traced") if apart else None
     with pytest.MonkeyPatch.context() as environment, collector() as taken:
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.services import commands
 from workers.database import close_database, open_database
 
 _SETTINGS = """\
@@ -59,17 +58,8 @@ class Desk:
 
     async def muster(self, *arguments: str, answer: str = "") -> Done:
         """Run a command to its end; `answer` is typed at it."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "workers.cli", *arguments),
-            cwd=self.home,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate(answer.encode())
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        done = await asyncio.to_thread(commands.run, *arguments, cwd=self.home, answer=answer)
+        return Done(done.returncode, done.stdout, done.stderr)
 
     async def stored(self, *make: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Put rows into the database."""

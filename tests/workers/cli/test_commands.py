@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import free_port, until
+from tests.services import commands, free_port, until
 from tests.services.muster import SECRET, Muster
 from tests.services.rabbitmq import RabbitMQ
 from workers.cli import COMMANDS
@@ -34,9 +34,7 @@ def serving(embedded: Muster) -> Muster:
 
 def bare(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run muster in a directory of its own, with nothing but what is given."""
-    command = [sys.executable, "-m", "workers.cli", *arguments]
-    path = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[3])}
-    return subprocess.run(command, cwd=directory, env=path | environment, capture_output=True, text=True, timeout=60, check=False)
+    return commands.run(*arguments, cwd=directory, environment=environment)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,17 +2,15 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.services import commands
 from workers.operations.deployment import FILES
 
 
 def deploy(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run it in a folder, with nothing but what is given."""
-    command = [sys.executable, "-m", "workers.cli", "deploy", *arguments]
-    path = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[3])}
-    return subprocess.run(command, cwd=folder, env=path, capture_output=True, text=True, timeout=60, check=False)
+    return commands.run("deploy", *arguments, cwd=folder)
 
 
 def test_it_lists_every_file_with_its_purpose(tmp_path: Path) -> None:

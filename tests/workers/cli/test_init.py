@@ -1,12 +1,18 @@
 """`muster init` where folders are missing or shut, and what it says comes next."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.workers.cli.test_commands import bare
+from tests.services import commands
 from workers.cli.init import following
+
+
+def bare(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run muster in a directory of its own, with nothing but what is given."""
+    return commands.run(*arguments, cwd=directory, environment=environment)
 
 
 @pytest.mark.parametrize("command", ["init", "serve"])

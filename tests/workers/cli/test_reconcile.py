@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest_asyncio
 
+from tests.services import commands
 from tests.workers.made import until
 from tests.workers.vendors.acme import ACTION, KEY, OFFICE, SUBSCRIPTION, populated
 from workers.mirror.reconcile import PAGES
@@ -66,10 +67,8 @@ class Desk:
 
     async def muster(self, *arguments: str) -> Done:
         """Run a command to its end."""
-        process = await self.start(*arguments)
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        done = await asyncio.to_thread(commands.run, *arguments, cwd=self.home)
+        return Done(done.returncode, done.stdout, done.stderr)
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         """Start a command."""

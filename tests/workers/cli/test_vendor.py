@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.services import commands
 from tests.workers.vendors.acme import KEY, PERSON, SUBSCRIPTION, TENANT, populated
 from workers.operations.vendor import VERBS
 from workers.simulators.fourhse import Keycloak, Tenancy, simulator
@@ -42,19 +41,10 @@ class Desk:
     home: Path
     tenancy: Tenancy
 
-    async def muster(self, *arguments: str, answer: bytes = b"") -> Done:
+    async def muster(self, *arguments: str, answer: str = "") -> Done:
         """Run a command there; `answer` is typed at it."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "workers.cli", *arguments),
-            cwd=self.home,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate(answer)
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        done = await asyncio.to_thread(commands.run, *arguments, cwd=self.home, answer=answer)
+        return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest_asyncio.fixture
@@ -95,7 +85,7 @@ async def test_index_filters(desk: Desk) -> None:
 
 
 async def test_what_changes_data_is_asked_about_first_and_not_done_on_no(desk: Desk) -> None:
-    no = await desk.muster("vendor", "hse", "delete", "action-subscription", SUBSCRIPTION, answer=b"n\n")
+    no = await desk.muster("vendor", "hse", "delete", "action-subscription", SUBSCRIPTION, answer="n\n")
     still = await desk.muster("vendor", "hse", "view", SUBSCRIPTION)
     yes = await desk.muster("vendor", "hse", "delete", "action-subscription", SUBSCRIPTION, "--yes")
     gone = await desk.muster("vendor", "hse", "view", SUBSCRIPTION)

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pytest
 import yaml
 
-from tests.services import required
 from workers.cli import main
 from workers.operations.deployment import text_of
 
@@ -22,16 +19,6 @@ COMPOSE: dict[str, Any] = yaml.safe_load(text_of("compose.yaml"))
 OURS: Mapping[str, dict[str, Any]] = {
     name: service for name, service in COMPOSE["services"].items() if service["image"].startswith("muster:")
 }
-
-
-def installed(program: str, package: str) -> str:
-    """Where a program is; without it a test is skipped with the reason, or in CI fails."""
-    if found := shutil.which(program):
-        return found
-    missing = f"{program} is not installed; on Debian: apt-get install {package}"
-    if required():
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 def linted(program: str, *arguments: str | Path) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from schemas.reader import CONFIG_VARIABLE, Role, load
 from schemas.settings import ReceiverSettings, WorkerSettings
-from tests.workers.deploy.examples import installed, understood
+from tests.services import installed
+from tests.workers.deploy.examples import understood
 from workers.cli.options import MISUSED
 from workers.operations.deployment import FILES, text_of
 
