@@ -120,7 +120,7 @@ def test_a_worker_of_this_version_drains_on_the_next_schema_and_one_of_the_next_
     until(lambda: applied(this, count), 30, "the work of this version on the next schema")
     assert f"applied {CURRENT + 1}, a column more" in told
     assert {status for _, _, status in load.answers} == {200}
-    assert len([1 for sent, answered, _ in load.answers if locked < sent and answered < unlocked]) >= EACH
+    assert any(locked < sent and answered < unlocked for sent, answered, _ in load.answers)
 
     following.start("work")
     worker.terminate()
