@@ -20,8 +20,8 @@ from workers.followups import directory, moves, results, tables
 from workers.followups.case import Case, Enrollment, Need, Recorded, Seat, Step, Subscription
 from workers.followups.guard import UNDOING, Room, room
 from workers.followups.identities import asked, learner
-from workers.followups.planner import kept, waited_for
 from workers.followups.results import Result
+from workers.followups.seats import kept, waited_for
 from workers.mirror.tables import Action, ActionSubscription, Attendance, CourseResult, Observation, SessionEnrollment
 
 Key = tuple[str, str]

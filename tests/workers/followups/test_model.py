@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState
 from tests.workers.followups import planned
 from workers.followups.case import Case, Enrollment, Need, Subscription
-from workers.followups.planner import kept, plan, waited_for
+from workers.followups.planner import plan
 from workers.followups.results import Result
+from workers.followups.seats import kept, waited_for
 
 SUBJECTS = ("s1", "s2")
 LIVE = (NeedState.PLANNED, NeedState.ENROLLED)

@@ -40,8 +40,9 @@ from workers.followups.case import (
     EnrollmentChange,
     NeedChange,
 )
+from workers.followups.cycles import opened
 from workers.followups.guard import Room
-from workers.followups.planner import opened, plan
+from workers.followups.planner import plan
 from workers.followups.results import Result
 
 GONE = {"state": "deleted"}
