@@ -16,8 +16,9 @@ import structlog
 from schemas.logs import Log
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from workers.database import Database, DatabaseAway, patiently
-from workers.followups import claims
-from workers.followups.claims import Claim, LeaseLost, Placed, Planner, Taken
+from workers.followups import claims, outcomes
+from workers.followups.claims import Claim, LeaseLost, Placed, Taken
+from workers.followups.outcomes import Planner
 from workers.followups.retries import RETRIES, retry
 from workers.followups.sharing import Shared
 from workers.followups.targets import TARGETS
@@ -120,15 +121,15 @@ class Enroller:
         if isinstance(outcome, Placed):
             await self._enrolled((claim, outcome))
         elif isinstance(outcome, Ended):
-            await patiently(lambda: claims.ended(self._database, claim, *outcome, self._followups, self._now()))
+            await patiently(lambda: outcomes.ended(self._database, claim, *outcome, self._followups, self._now()))
         elif isinstance(outcome, Postponed):
             now, how = self._now(), {name: getattr(outcome, name) for name in ("blamed", "doubtful", "unheard")}
-            await patiently(lambda: claims.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
+            await patiently(lambda: outcomes.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
             return outcome.pause
         return 0.0
 
     async def _place(self, done: Sequence[tuple[Claim, Placed]]) -> None:
-        await patiently(lambda: claims.enrolled(self._database, done, self._followups, self._now()))
+        await patiently(lambda: outcomes.enrolled(self._database, done, self._followups, self._now()))
 
     async def _tried(self, account: OpenAccount, claim: Claim) -> Placed | Ended | Postponed | None:
         act = self._enroll if claim.wish is EnrollmentWish.ENROLL else self._undo

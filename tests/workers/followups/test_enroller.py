@@ -17,7 +17,8 @@ from tests.workers.followups.mirrored import subscription
 from tests.workers.made import until
 from workers.database import Connection, Database, Dialect
 from workers.followups.cases import Key
-from workers.followups.claims import ASKED, FOUND, GRANTED, LEASE
+from workers.followups.claims import ASKED, LEASE
+from workers.followups.outcomes import FOUND, GRANTED
 from workers.followups.plan import hold
 from workers.followups.tables import Enrollment, FollowupMove
 from workers.outbox import OutboxEvent
