@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 from schemas.states import NeedState, SubscriptionState
 from workers.followups import recording
@@ -25,6 +26,8 @@ class Board:
         self.seats = {one.id: one for one in case.enrollments}
         self.recordings = {row.id: row for rows in case.recordings.values() for row in rows}
         self.certifies: dict[str, Certifies] = {}
+        #: Needs that ended though a seat is given back for it: the guard let them.
+        self.undoing = set[UUID]()
 
     def live(self) -> bool:
         """Whether the subscription is there, and not historicized."""

@@ -17,8 +17,8 @@ from schemas.rules import Rule, Target, matches
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
 from workers.database import Connection, Dialect
 from workers.followups import directory, moves, results, tables
-from workers.followups.case import Case, Enrollment, Need, Recorded, Seat, Step, Subscription
-from workers.followups.guard import UNDOING, Room, room
+from workers.followups.case import Case, Enrollment, Need, NeedChange, Recorded, Seat, Step, Subscription
+from workers.followups.guard import Room, room
 from workers.followups.identities import asked, learner
 from workers.followups.results import Result
 from workers.followups.seats import kept, waited_for
@@ -95,6 +95,12 @@ class World:
         """The rules that hold for a subscription, and those of its needs."""
         yield from self.holding[key]
         yield from (need.rule for need in self._needs_of(key))
+
+    def spend(self, change: NeedChange) -> None:
+        """Count a need's change against its rule's guard, as the moves that are written will be."""
+        name = change.need.rule.name
+        if (left := self.rooms.get(name)) is not None:
+            self.rooms[name] = Room(max(0, left.enrolling - change.asks), max(0, left.undoing - change.undoes))
 
     def know(self, *found: Need | Enrollment) -> None:
         """Needs and enrollments as they are now."""
@@ -179,25 +185,17 @@ async def completed(connection: Connection, dialect: Dialect, world: World, seat
 
 async def rooms(connection: Connection, dialect: Dialect, world: World, now: datetime) -> dict[str, Room]:
     """What the guard leaves to each rule in play, by what is committed."""
-    rules = {rule.name: rule for key in world.subscriptions for rule in world.in_play(key)}
-    moved = await moves.last_hour(connection, dialect, rules, now) if rules else {}
-    return {name: room(rule.max_per_hour, moved[name]) for name, rule in rules.items()}
+    limits = _limits(world)
+    moved = await moves.last_hour(connection, dialect, limits, now) if limits else {}
+    return {name: room(limit, moved[name]) for name, limit in limits.items()}
 
 
-def spent(world: World, need: Need, before: Need | None) -> None:
-    """Count a need's move against its rule's guard, as the moves that are written will be."""
-    left = world.rooms.get(need.rule.name)
-    if left is None:
-        return
-    undoing = need.state == UNDOING and (before is None or before.state is not need.state)
-    world.rooms[need.rule.name] = Room(max(0, left.enrolling - asks(need, before)), max(0, left.undoing - undoing))
-
-
-def asks(need: Need, before: Need | None) -> bool:
-    """Whether a need moves on to where a seat is to be asked for, though another of its targets may show another state."""
-    held = {None, *(step.enrollment for step in before.steps)} if before else {None}
-    took = any(step.state is NeedState.PLANNED and step.enrollment not in held for step in need.steps)
-    return took or (need.state is NeedState.PLANNED and (before is None or before.state is not NeedState.PLANNED))
+def _limits(world: World) -> dict[str, int]:
+    """What each rule in play may do in an hour, as it is applied now; one that is applied no more, as the strictest of its needs has it."""
+    limits = dict[str, int]()
+    for rule in (rule for key in world.subscriptions for rule in world.in_play(key)):
+        limits[rule.name] = min(rule.max_per_hour, limits.get(rule.name, rule.max_per_hour))
+    return limits | {rule.name: rule.max_per_hour for rules in world.rules.values() for rule in rules if rule.name in limits}
 
 
 async def _needs(connection: Connection, world: World, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from schemas.traces import Span, SpanName, Tracer
 from workers.database import Connection, Database, Dialect
 from workers.followups.cases import Key
-from workers.followups.moves import Move, Moved, tell
+from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.statements import as_time, run
 
 #: Why an enrollment moved.
@@ -180,19 +180,6 @@ async def intend(database: Database, claim: Claim, placed: Placed) -> Claim:
         if not written:
             raise LeaseLost
     return replace(claim, remote=placed.remote, start_on=placed.start_on)
-
-
-_KEYS = """
-    SELECT DISTINCT t.enrollment, n.account, n.action_subscription_id FROM need_targets AS t JOIN needs AS n ON n.id = t.need
-    WHERE t.enrollment = any($1) ORDER BY n.account, n.action_subscription_id"""
-
-
-async def keys_of(connection: Connection, dialect: Dialect, ids: Collection[UUID]) -> dict[UUID, list[Key]]:
-    """The subscriptions whose needs use each enrollment."""
-    found: dict[UUID, list[Key]] = {one: [] for one in ids}
-    for row in await run(connection, dialect, _KEYS, sorted(map(str, ids))):
-        found[UUID(str(row["enrollment"]))].append((row["account"], row["action_subscription_id"]))
-    return found
 
 
 def _since(need: Mapping[str, Any], zone: ZoneInfo) -> datetime:

@@ -81,8 +81,10 @@ def _begun_at_vendor(board: Board, need: Need) -> bool:
 def _ended(board: Board, need: Need, state: NeedState, reason: str) -> Need:
     """Over, unless that would undo more than the guard lets through."""
     over = board.moved(need, state, reason)
-    if _undoes(board, over) and not board.lets(need, GUARD_UNDOING):
-        return board.moved(need, NeedState.HELD, GUARD_UNDOING)
+    if _undoes(board, over):
+        if not board.lets(need, GUARD_UNDOING):
+            return board.moved(need, NeedState.HELD, GUARD_UNDOING)
+        board.undoing.add(need.id)
     return over
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from schemas.states import EnrollmentState, EnrollmentWish, RefreshKind, TargetKind
 from workers.database import Connection, Database, DatabaseAway, Dialect
 from workers.followups.cases import Key, Traces
-from workers.followups.claims import Claim, Placed, keys_of
-from workers.followups.moves import Move, Moved, tell
+from workers.followups.claims import Claim, Placed
+from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.followups.plan import hold, hold_seats
 from workers.mirror.evidence import Touch
 from workers.refreshes import mark

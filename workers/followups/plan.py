@@ -14,7 +14,7 @@ from schemas.traces import current
 from workers.database import Connection, Dialect
 from workers.followups import rule_states, touched
 from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
-from workers.followups.cases import Key, Traces, World, completed, involved, rooms, spent
+from workers.followups.cases import Key, Traces, World, completed, involved, rooms
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
 from workers.followups.written import Written
@@ -137,4 +137,4 @@ def _taken(world: World, change: Change) -> None:
         world.know(change.enrollment)
     elif isinstance(change, NeedChange):
         world.know(change.need)
-        spent(world, change.need, change.before)
+        world.spend(change)

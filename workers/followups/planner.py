@@ -58,6 +58,6 @@ def _changes(board: Board) -> Iterator[Change]:
     held = {row.id for rows in case.recordings.values() for row in rows}
     yield from (EnrollmentChange(one, enrollments.get(one.id)) for one in board.seats.values() if one != enrollments.get(one.id))
     looking = (life.looking(board, replace(one, alarm=alarms.alarm(case, one))) for one in board.needs.values())
-    yield from (NeedChange(one, needs.get(one.id)) for one in looking if one != needs.get(one.id))
+    yield from (NeedChange(one, needs.get(one.id), one.id in board.undoing) for one in looking if one != needs.get(one.id))
     yield from (RecordingPlanned(row) for row in board.recordings.values() if row.id not in held)
     yield from (one for one in board.certifies.values() if one.result not in case.certified)

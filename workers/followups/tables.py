@@ -130,6 +130,8 @@ class FollowupMove(Model):
     state = fields.TextField()
     reason = fields.TextField(null=True)
     at = fields.DatetimeField()
+    #: Whether a seat is given back for it.
+    undoes = fields.BooleanField(null=True)
 
     class Meta:
         table = "followup_moves"
