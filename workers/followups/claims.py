@@ -18,13 +18,12 @@ from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from schemas.traces import Span, SpanName, Tracer
 from workers.database import Connection, Database, Dialect
 from workers.followups.cases import Key
+from workers.followups.leases import LEASE
 from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.statements import as_time, run
 
 #: Why an enrollment moved.
 ASKED = "the vendor is asked"
-#: How long a claim holds: longer than the enroller works on one.
-LEASE = timedelta(minutes=10)
 
 
 class LeaseLost(Exception):
@@ -208,8 +207,8 @@ def _claim(row: Mapping[str, Any], now: datetime, since: datetime, accepts: date
         found=None if row["found"] is None else bool(row["found"]),
         attempts=row["attempts"],
         terms=json.loads(terms) if isinstance(terms, str) else terms,
-        start_on=_date(row["start_on"]),
-        expire_on=_date(row["expire_on"]),
+        start_on=as_date(row["start_on"]),
+        expire_on=as_date(row["expire_on"]),
         remote=row["remote"],
         at=now,
         lease=now + LEASE,
@@ -221,5 +220,6 @@ def _claim(row: Mapping[str, Any], now: datetime, since: datetime, accepts: date
     )
 
 
-def _date(value: Any) -> date | None:
+def as_date(value: Any) -> date | None:
+    """A day as either database gives it."""
     return date.fromisoformat(value[:10]) if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from workers.database import Database, DatabaseAway, patiently
 from workers.followups import claims, outcomes
 from workers.followups.claims import Claim, LeaseLost, Placed, Taken
+from workers.followups.leases import LEASE, SETTLED
 from workers.followups.outcomes import Planner
 from workers.followups.retries import RETRIES, retry
 from workers.followups.sharing import Shared
@@ -30,9 +31,7 @@ from workers.vendors.pauses import IDLE
 log = structlog.get_logger()
 
 #: Seconds for one row, well within its lease.
-LONGEST = claims.LEASE.total_seconds() / 2
-#: How long a request may be under way before it lands. What is not there that long after it was asked for will not come.
-SETTLED = timedelta(minutes=5)
+LONGEST = LEASE.total_seconds() / 2
 
 #: What a poll, another enrollment, a fetch or a correction of ours may bring, however long it takes.
 _NOT_YET, _TAKEN, _UNHEARD, _OURS = timedelta(hours=1), timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=15)
@@ -187,4 +186,7 @@ def _failure(claim: Claim, error: VendorError) -> Ended | Postponed:
     wait, pause = retry(error, claim.attempts, RETRIES)
     if wait is None:
         return Ended(EnrollmentState.DEAD, str(error))
+    if claim.wish is EnrollmentWish.UNDO and isinstance(error, UnknownOutcome):
+        # Landing late it would end what was wanted again meanwhile: nothing is asked for before.
+        wait = max(wait, SETTLED)
     return Postponed(wait, str(error), blamed=not pause, doubtful=isinstance(error, UnknownOutcome), pause=pause)

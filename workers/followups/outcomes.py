@@ -1,5 +1,6 @@
 """What came of the claims on enrollments: a seat, an end, or one more try. A row whose lease is another's by now stays as it is."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ from uuid import UUID
 from schemas.states import EnrollmentState, EnrollmentWish, RefreshKind, TargetKind
 from workers.database import Connection, Database, DatabaseAway, Dialect
 from workers.followups.cases import Key, Traces
-from workers.followups.claims import Claim, Placed
+from workers.followups.claims import Claim, Placed, as_date
 from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.followups.plan import hold, hold_seats
 from workers.mirror.evidence import Touch
@@ -26,9 +27,10 @@ class Planner(Protocol):
         """Plan for subscriptions, by (account, id)."""
 
 
-_ROWS = "SELECT id, state, wish, due_at, found, remote FROM enrollments WHERE id = any($1) FOR UPDATE"
+_ROWS = "SELECT id, state, wish, due_at, found, remote, terms, expire_on FROM enrollments WHERE id = any($1) FOR UPDATE"
 _ENDED = """
     UPDATE enrollments SET state = $2, state_at = $3, reason = $4, wish = NULL, due_at = NULL, attempts = 0, error = NULL WHERE id = $1"""
+_FREED = "UPDATE enrollments SET due_at = $2 WHERE id = $1"
 _ENROLLED = """
     UPDATE enrollments SET state = 'enrolled', state_at = $2, reason = CASE WHEN $6 = 'undo' THEN reason ELSE $3 END, found = $4,
     remote = $5, enrolled_at = coalesce(enrolled_at, $2), attempts = 0, error = NULL, wish = $6, due_at = $7,
@@ -36,7 +38,7 @@ _ENROLLED = """
 
 
 async def enrolled(database: Database, done: Sequence[tuple[Claim, Placed]], planner: Planner, now: datetime) -> None:
-    """Learners have seats. What is not wanted any more since we asked is to be undone: that its row says already.
+    """Learners have seats. What is not wanted any more since we asked, or otherwise, is seen to next: its row says so already.
 
     The last day of a seat that was found is the vendor's.
     """
@@ -49,7 +51,8 @@ async def enrolled(database: Database, done: Sequence[tuple[Claim, Placed]], pla
             leased, wished = _leased(row, claim), row["wish"] == claim.wish
             if not (leased and wished) and (wished or row["state"] != EnrollmentState.REQUESTED):
                 continue  # another has it now, and finds what we did by looking
-            wish, due_at = (None, None) if wished else (row["wish"], now if leased else row["due_at"])
+            done_with = wished and _as_claimed(row, claim)
+            wish, due_at = (None, None) if done_with else (row["wish"], now if leased else row["due_at"])
             values = (str(claim.id), now, reason, placed.found, placed.remote, wish, due_at)
             await run(connection, database.dialect, _ENROLLED, *values)
             if claim.state is not EnrollmentState.ENROLLED:
@@ -70,12 +73,22 @@ async def ended(database: Database, claim: Claim, state: EnrollmentState, reason
     async with database.transaction() as connection:
         keys = await _locked(connection, database.dialect, [claim])
         row = (await _rows(connection, database.dialect, keys))[claim.id]
-        if not _leased(row, claim) or row["wish"] != claim.wish:
+        if not _leased(row, claim):
+            return
+        if row["wish"] != claim.wish:
+            # Something else is wished for it since, and waited for us to be through.
+            await run(connection, database.dialect, _FREED, str(claim.id), now)
             return
         await run(connection, database.dialect, _ENDED, str(claim.id), state.value, now, reason)
         move = Move(state, now, reason, enrollment=claim.id)
         await tell(connection, database.dialect, [Moved(move, keys[claim.id], row["state"])])
         await planner.plan(connection, database.dialect, keys[claim.id], now)
+
+
+def _as_claimed(row: Mapping[str, Any], claim: Claim) -> bool:
+    """Whether all that was wished for is what was done: another need may have joined it meanwhile."""
+    terms = json.loads(row["terms"]) if isinstance(row["terms"], str) else row["terms"]
+    return terms == claim.terms and as_date(row["expire_on"]) == claim.expire_on
 
 
 def _leased(row: Mapping[str, Any], claim: Claim) -> bool:
@@ -88,7 +101,7 @@ async def _rows(connection: Connection, dialect: Dialect, ids: Iterable[UUID]) -
     found: dict[UUID, Mapping[str, Any]] = {
         UUID(str(row["id"])): row for row in await run(connection, dialect, _ROWS, [str(one) for one in wanted])
     }
-    return dict.fromkeys(wanted, dict.fromkeys(("state", "wish", "due_at", "found", "remote"))) | found
+    return dict.fromkeys(wanted, dict.fromkeys(("state", "wish", "due_at", "found", "remote", "terms", "expire_on"))) | found
 
 
 _AGAIN = """

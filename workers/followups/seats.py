@@ -12,6 +12,7 @@ from schemas.states import EnrollmentState, EnrollmentWish, NeedState
 from workers.followups import reasons
 from workers.followups.board import STEP_OVER, Board, waits
 from workers.followups.case import DROPPED, GUARD_ENROLLING, Enrollment, Need, Step, derived, end_of
+from workers.followups.leases import free
 
 #: A step by its seat. A seat that was closed while somebody still waited for it has expired.
 STEP_OF = {
@@ -77,7 +78,7 @@ def _joined(board: Board, seat: Enrollment, need: Need, target: Target) -> Enrol
     longer = not seat.found and expire_on is not None and seat.expire_on is not None and expire_on > seat.expire_on
     if not longer and terms == seat.terms and seat.wish is not EnrollmentWish.UNDO:
         return seat
-    wished = replace(seat, wish=EnrollmentWish.ENROLL, due_at=board.case.now, attempts=0, error=None)
+    wished = replace(seat, wish=EnrollmentWish.ENROLL, due_at=free(seat, board.case.now), attempts=0, error=None)
     return replace(wished, reason=reasons.wanted(need), terms=terms, expire_on=expire_on if longer else seat.expire_on)
 
 
@@ -112,7 +113,7 @@ def left(board: Board, seat: Enrollment) -> Enrollment:
         return _over(board, seat, EnrollmentState.CLOSED, f"{why}; it stays")
     how = "unsubscribe" if any(need.rule.undo == "unsubscribe" for need, _ in users) else "expire"
     terms = {**seat.terms, "undo": how}
-    return replace(seat, wish=EnrollmentWish.UNDO, due_at=board.case.now, attempts=0, error=None, terms=terms, reason=why)
+    return replace(seat, wish=EnrollmentWish.UNDO, due_at=free(seat, board.case.now), attempts=0, error=None, terms=terms, reason=why)
 
 
 def _completed(board: Board, seat: Enrollment) -> bool:

@@ -17,7 +17,8 @@ from tests.workers.followups.mirrored import subscription
 from tests.workers.made import until
 from workers.database import Connection, Database, Dialect
 from workers.followups.cases import Key
-from workers.followups.claims import ASKED, LEASE
+from workers.followups.claims import ASKED
+from workers.followups.leases import LEASE, SETTLED
 from workers.followups.outcomes import FOUND, GRANTED
 from workers.followups.plan import hold
 from workers.followups.tables import Enrollment, FollowupMove
@@ -212,6 +213,54 @@ async def test_what_is_not_wanted_any_more_when_the_answer_comes_is_undone(scene
     assert (await scene.row(wanted)).state == "undone"
     assert scene.environment.seats[SEAT].ended
     assert await scene.moves() == ["requested", "enrolled", "undone"]
+
+
+async def test_what_is_wanted_again_while_it_is_given_back_is_asked_for_once_that_is_over(scene: Scene) -> None:
+    wanted = await scene.wants(KIND)
+    await begun(scene)
+    await scene.unwanted(wanted)
+    scene.faults["lms"].on(Slow(path="/api/unsubscribe/*", seconds=0.2))
+    working = asyncio.create_task(begun(scene))
+    await until(lambda: scene.faults["lms"].count("/api/unsubscribe/*"), "the request")
+    await Enrollment.filter(id=wanted).update(wish=EnrollmentWish.ENROLL.value)
+    await scene.another().round(scene.account("lms"))
+    during = asked(scene)
+    await working
+    await scene.another().round(scene.account("lms"))
+
+    assert (during, asked(scene), scene.environment.seats[SEAT].ended) == (1, 2, False)
+    row = await scene.row(wanted)
+    assert told(row.state, row.wish) == ("enrolled", None)
+
+
+async def test_what_is_wanted_again_after_an_undo_that_nobody_heard_of_waits_until_that_has_landed(scene: Scene) -> None:
+    scene.faults["lms"].on(fault("lands late", "/api/unsubscribe/*"))
+    wanted = await scene.wants(KIND)
+    await begun(scene)
+    await scene.unwanted(wanted)
+    await begun(scene)
+    waiting = (await scene.row(wanted)).due_at
+    await Enrollment.filter(id=wanted).update(wish=EnrollmentWish.ENROLL.value)
+    await scene.faults["lms"].land()
+    await scene.work("lms")
+
+    assert waiting is not None
+    assert waiting >= NOON + SETTLED
+    assert ((await scene.row(wanted)).state, scene.environment.seats[SEAT].ended) == ("enrolled", False)
+
+
+async def test_what_another_need_wants_of_a_seat_that_is_being_asked_for_is_seen_to_next(scene: Scene) -> None:
+    scene.faults["lms"].on(Slow(path=SUBSCRIBES, seconds=0.2))
+    wanted = await scene.wants(KIND, expire_on=date(2026, 5, 1))
+    working = asyncio.create_task(begun(scene))
+    await until(lambda: asked(scene), "the request")
+    await Enrollment.filter(id=wanted).update(expire_on=date(2026, 7, 1))
+    await working
+    between = await scene.row(wanted)
+    await begun(scene)
+
+    assert told(between.state, between.wish, between.due_at) == ("enrolled", "enroll", NOON)
+    assert told((await scene.row(wanted)).wish, scene.environment.seats[SEAT].expire, asked(scene)) == (None, date(2026, 7, 1), 1)
 
 
 async def test_what_is_not_wanted_any_more_before_it_is_asked_for_is_not_asked_for(scene: Scene) -> None:

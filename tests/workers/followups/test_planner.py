@@ -42,6 +42,7 @@ from workers.followups.case import (
 )
 from workers.followups.cycles import opened
 from workers.followups.guard import Room
+from workers.followups.leases import LEASE
 from workers.followups.planner import plan
 from workers.followups.results import Result
 
@@ -325,6 +326,27 @@ def test_what_may_have_been_done_is_to_be_undone() -> None:
     asked = moved(one, enrollments=(replace(seat(one), state=EnrollmentState.REQUESTED),))
     gone = moved(asked, GONE)
     assert (seat(gone).state, seat(gone).wish) == (EnrollmentState.REQUESTED, EnrollmentWish.UNDO)
+
+
+#: When it is next looked at, as the wish is turned, and when it is after that.
+LOOKS = {
+    "nobody has begun": (NOON, later(hours=1)),
+    "somebody works on it": (later(hours=1, minutes=7), later(hours=1, minutes=7)),
+    "it is long until another try": (later(days=1), later(hours=1) + LEASE),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_wish_that_turns_waits_for_whoever_works_on_the_one_before(look: str) -> None:
+    held, then = LOOKS[look]
+    gone = moved(enrolled(planned(case())), GONE)
+    back = moved(gone, {"state": "live"}, now=later(hours=1), enrollments=(replace(seat(gone), due_at=held),))
+    assert (seat(back).wish, seat(back).due_at) == (EnrollmentWish.ENROLL, then)
+
+    one = planned(case())
+    asked = replace(one, enrollments=(replace(seat(one), state=EnrollmentState.REQUESTED, due_at=held),))
+    undone = moved(asked, GONE, now=later(hours=1))
+    assert (seat(undone).wish, seat(undone).due_at) == (EnrollmentWish.UNDO, then)
 
 
 def test_what_is_needed_again_keeps_its_seat_or_gets_another() -> None:
