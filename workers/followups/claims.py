@@ -1,12 +1,13 @@
 """Enrollments that are due, taken by lease: `due_at` is the lease's end while somebody works on one. `outcomes` writes what came of it.
 
-A row says `requested` before its vendor is asked for anything, and `found` says which kind of row one is that is met so again:
-still NULL, nothing was asked; false, the vendor was asked and may have done it, then or later.
+A row says `requested` before its vendor is asked for anything; a look, which may find that there is nothing yet to ask for, moves
+nothing. `found` says what came of an earlier try: still NULL, nothing was asked; false, the vendor was asked and may have done it,
+then or later.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -16,10 +17,10 @@ from zoneinfo import ZoneInfo
 
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from schemas.traces import Span, SpanName, Tracer
-from workers.database import Connection, Database, Dialect
-from workers.followups.cases import Key
+from workers.database import Database
 from workers.followups.leases import LEASE
 from workers.followups.moves import Move, Moved, keys_of, tell
+from workers.followups.plan import hold
 from workers.statements import as_time, run
 
 #: Why an enrollment moved.
@@ -77,18 +78,20 @@ class Claim:
 
 
 class Placed(NamedTuple):
-    """What a look at the vendor, or a request, tells: the id there, the first day, and whether it was there before us."""
+    """What a look at the vendor, or a request, tells: the id there, the first day, and whether it was there before us; and the last day,
+    where it was counted anew (`workers.followups.dates`).
+    """
 
     found: bool
     remote: str | None = None
     start_on: date | None = None
+    expire_on: date | None = None
 
 
 _DUE = """
     SELECT * FROM enrollments WHERE account = $1 AND wish IS NOT NULL AND due_at <= $2
     ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED"""
 _LEASE = "UPDATE enrollments SET due_at = $2 WHERE id = any($1)"
-_REQUESTED = "UPDATE enrollments SET state = 'requested', state_at = $2, reason = $3 WHERE id = any($1)"
 #: The needs of each, with when its subscription was last certified, in another cycle, by what could be reached in it.
 _OPENED = """
     SELECT t.enrollment, n.account, n.opened_at, n.plan, (
@@ -105,22 +108,11 @@ _CLOSED = """
     WHERE e.id = any($1) AND c.state = 'closed' GROUP BY e.id"""
 
 
-#: Whoever tells of a subscription holds it. Nobody waits for one here, with enrollments in hand that another may wait for.
-_THERE = "SELECT action_subscription_id FROM action_subscriptions WHERE account = $1 AND action_subscription_id = any($2)"
-_HELD = _THERE + ' ORDER BY action_subscription_id COLLATE "C" FOR UPDATE SKIP LOCKED'
-
-
 async def claim(database: Database, account: str, now: datetime, limit: int, zone: Callable[[str | None], str]) -> list[Claim]:
-    """Take what is due in an account, the longest due first; `zone` gives the time zone of a schedule's account.
-
-    What is to be asked for, and whose subscription somebody else works on, is left for the next time.
-    """
+    """Take what is due in an account, the longest due first; `zone` gives the time zone of a schedule's account."""
     async with database.transaction() as connection:
         dialect = database.dialect
         rows = await run(connection, dialect, _DUE, account, now, limit)
-        told = await keys_of(connection, dialect, [UUID(str(row["id"])) for row in rows if _fresh(row)])
-        busy = await _busy(connection, dialect, {key for keys in told.values() for key in keys})
-        rows = [row for row in rows if busy.isdisjoint(told.get(UUID(str(row["id"])), ()))]
         ids = [str(row["id"]) for row in rows]
         needs: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for need in await run(connection, dialect, _OPENED, ids):
@@ -133,33 +125,14 @@ async def claim(database: Database, account: str, now: datetime, limit: int, zon
             over = [closed[str(row["id"])]] if str(row["id"]) in closed else []
             opened = [_since(need, ZoneInfo(where)) for need in users] or over or [as_time(row["state_at"])]
             claims.append(_claim(row, now, max(opened + over), max([min(opened), *over]), where))
-        asking = [one for one in claims if one.wish is EnrollmentWish.ENROLL and one.state is not EnrollmentState.ENROLLED]
         await run(connection, dialect, _LEASE, ids, now + LEASE)
-        await run(connection, dialect, _REQUESTED, [str(one.id) for one in asking], now, ASKED)
-        fresh = [one for one in asking if one.id in told]
-        moves = [Moved(Move(EnrollmentState.REQUESTED, now, ASKED, enrollment=one.id), told[one.id], one.state) for one in fresh]
-        await tell(connection, dialect, moves)
     return claims
 
 
-def _fresh(row: Mapping[str, Any]) -> bool:
-    """Whether it becomes `requested`."""
-    return row["wish"] == EnrollmentWish.ENROLL and row["state"] not in (EnrollmentState.REQUESTED, EnrollmentState.ENROLLED)
-
-
-async def _busy(connection: Connection, dialect: Dialect, keys: Collection[Key]) -> set[Key]:
-    """The subscriptions that somebody else holds; all the others are ours to the transaction's end."""
-    busy = set[Key]()
-    for account in sorted({account for account, _ in keys} if dialect == "postgres" else ()):
-        ids = sorted(id_ for name, id_ in keys if name == account)
-        held = await run(connection, dialect, _HELD, account, ids)
-        there = await run(connection, dialect, _THERE, account, ids) if len(held) < len(ids) else held
-        busy |= {(account, row["action_subscription_id"]) for row in there if row not in held}
-    return busy
-
-
 _INTENT = """
-    UPDATE enrollments SET found = $3, remote = $4, start_on = $5
+    UPDATE enrollments SET found = $3, remote = $4, start_on = $5, expire_on = coalesce($6, expire_on),
+        state = CASE WHEN state = 'enrolled' THEN state ELSE 'requested' END,
+        state_at = CASE WHEN state = 'enrolled' THEN state_at ELSE $7 END, reason = CASE WHEN state = 'enrolled' THEN reason ELSE $8 END
     WHERE id = $1 AND due_at = $2 AND wish = 'enroll' RETURNING id"""
 _ALONE = "SELECT pg_advisory_xact_lock(hashtext($1))"
 _OTHERS = """
@@ -169,16 +142,22 @@ _OTHERS = """
 
 async def intend(database: Database, claim: Claim, placed: Placed) -> Claim:
     """Write down what the vendor will be asked for, before it is; raises LeaseLost, and Taken."""
+    dialect, fresh = database.dialect, claim.state is EnrollmentState.PLANNED
     async with database.transaction() as connection:
+        keys = (await keys_of(connection, dialect, [claim.id]))[claim.id] if fresh else []
+        # Whoever tells of a subscription holds it.
+        await hold(connection, dialect, keys)
         if placed.remote and not placed.found:
-            if database.dialect == "postgres":  # SQLite has one writer at a time
-                await run(connection, database.dialect, _ALONE, f"{claim.account}/{claim.kind}/{placed.remote}")
-            if await run(connection, database.dialect, _OTHERS, claim.account, claim.kind.value, placed.remote, str(claim.id)):
+            if dialect == "postgres":  # SQLite has one writer at a time
+                await run(connection, dialect, _ALONE, f"{claim.account}/{claim.kind}/{placed.remote}")
+            if await run(connection, dialect, _OTHERS, claim.account, claim.kind.value, placed.remote, str(claim.id)):
                 raise Taken
-        written = await run(connection, database.dialect, _INTENT, str(claim.id), claim.lease, *placed)
-        if not written:
+        if not await run(connection, dialect, _INTENT, str(claim.id), claim.lease, *placed, claim.at, ASKED):
             raise LeaseLost
-    return replace(claim, remote=placed.remote, start_on=placed.start_on)
+        if fresh:
+            move = Move(EnrollmentState.REQUESTED, claim.at, ASKED, enrollment=claim.id)
+            await tell(connection, dialect, [Moved(move, keys, claim.state)])
+    return replace(claim, remote=placed.remote, start_on=placed.start_on, expire_on=placed.expire_on or claim.expire_on)
 
 
 def _since(need: Mapping[str, Any], zone: ZoneInfo) -> datetime:

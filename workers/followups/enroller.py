@@ -7,6 +7,7 @@ lands after that look ends in one seat.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from workers.database import Database, DatabaseAway, patiently
 from workers.followups import claims, outcomes
 from workers.followups.claims import Claim, LeaseLost, Placed, Taken
+from workers.followups.dates import counted
 from workers.followups.leases import LEASE, SETTLED
 from workers.followups.outcomes import Planner
 from workers.followups.retries import RETRIES, retry
@@ -156,8 +158,10 @@ class Enroller:
         seen = await adapter.look(account, claim)
         if not seen.todo and seen.stands:
             return seen.placed
-        intended = await claims.intend(self._database, claim, seen.placed)
-        return (await adapter.request(account, intended, seen)).placed
+        wanted = seen.placed if seen.stands else counted(claim, seen.placed)
+        intended = await claims.intend(self._database, claim, wanted)
+        seen = await adapter.request(account, intended, replace(seen, start_on=wanted.start_on))
+        return seen.placed._replace(expire_on=wanted.expire_on)
 
     async def _undo(self, account: OpenAccount, claim: Claim) -> Ended | Postponed:
         if claim.found:

@@ -1,7 +1,7 @@
 """What came of the claims on enrollments: a seat, an end, or one more try. A row whose lease is another's by now stays as it is."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 from schemas.states import EnrollmentState, EnrollmentWish, RefreshKind, TargetKind
 from workers.database import Connection, Database, DatabaseAway, Dialect
 from workers.followups.cases import Key, Traces
-from workers.followups.claims import Claim, Placed, as_date
+from workers.followups.claims import ASKED, Claim, Placed, as_date
 from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.followups.plan import hold, hold_seats
 from workers.mirror.evidence import Touch
@@ -27,9 +27,10 @@ class Planner(Protocol):
         """Plan for subscriptions, by (account, id)."""
 
 
-_ROWS = "SELECT id, state, wish, due_at, found, remote, terms, expire_on FROM enrollments WHERE id = any($1) FOR UPDATE"
+_ROWS = "SELECT id, state, wish, due_at, found, remote, terms, start_on, expire_on FROM enrollments WHERE id = any($1) FOR UPDATE"
 _ENDED = """
     UPDATE enrollments SET state = $2, state_at = $3, reason = $4, wish = NULL, due_at = NULL, attempts = 0, error = NULL WHERE id = $1"""
+_UNDER_WAY = (EnrollmentState.PLANNED, EnrollmentState.REQUESTED)
 _FREED = "UPDATE enrollments SET due_at = $2 WHERE id = $1"
 _ENROLLED = """
     UPDATE enrollments SET state = 'enrolled', state_at = $2, reason = CASE WHEN $6 = 'undo' THEN reason ELSE $3 END, found = $4,
@@ -49,15 +50,13 @@ async def enrolled(database: Database, done: Sequence[tuple[Claim, Placed]], pla
         for claim, placed in done:
             row, reason = rows[claim.id], FOUND if placed.found else GRANTED
             leased, wished = _leased(row, claim), row["wish"] == claim.wish
-            if not (leased and wished) and (wished or row["state"] != EnrollmentState.REQUESTED):
+            if not (leased and wished) and (wished or row["state"] not in _UNDER_WAY):
                 continue  # another has it now, and finds what we did by looking
-            done_with = wished and _as_claimed(row, claim)
+            done_with = wished and _as_claimed(row, claim, placed)
             wish, due_at = (None, None) if done_with else (row["wish"], now if leased else row["due_at"])
             values = (str(claim.id), now, reason, placed.found, placed.remote, wish, due_at)
             await run(connection, database.dialect, _ENROLLED, *values)
-            if claim.state is not EnrollmentState.ENROLLED:
-                move = Move(EnrollmentState.ENROLLED, now, reason, enrollment=claim.id)
-                moves.append(Moved(move, keys[claim.id], EnrollmentState.REQUESTED))
+            moves += _moves(claim, row["state"], reason, now, keys[claim.id])
             if placed.found and claim.kind is TargetKind.COURSE:
                 # What was reached in it before it was ours, no webhook may have told.
                 touches.append(_result_of(claim, now))
@@ -85,10 +84,20 @@ async def ended(database: Database, claim: Claim, state: EnrollmentState, reason
         await planner.plan(connection, database.dialect, keys[claim.id], now)
 
 
-def _as_claimed(row: Mapping[str, Any], claim: Claim) -> bool:
+def _moves(claim: Claim, state: str, reason: str, now: datetime, keys: Sequence[Key]) -> Iterator[Moved]:
+    """From what its row said to `enrolled`; what was found there was looked for, and nothing had to be requested."""
+    on = {EnrollmentState.PLANNED: ((EnrollmentState.REQUESTED, ASKED), (EnrollmentState.ENROLLED, reason))}
+    before = EnrollmentState(state)
+    for after, why in on.get(before, ((EnrollmentState.ENROLLED, reason),)) if before is not EnrollmentState.ENROLLED else ():
+        yield Moved(Move(after, now, why, enrollment=claim.id), keys, before)
+        before = after
+
+
+def _as_claimed(row: Mapping[str, Any], claim: Claim, placed: Placed) -> bool:
     """Whether all that was wished for is what was done: another need may have joined it meanwhile."""
     terms = json.loads(row["terms"]) if isinstance(row["terms"], str) else row["terms"]
-    return terms == claim.terms and as_date(row["expire_on"]) == claim.expire_on
+    days = ((as_date(row[name]), getattr(claim, name), getattr(placed, name)) for name in ("start_on", "expire_on"))
+    return terms == claim.terms and all(now in (was, counted) for now, was, counted in days)
 
 
 def _leased(row: Mapping[str, Any], claim: Claim) -> bool:
@@ -101,7 +110,7 @@ async def _rows(connection: Connection, dialect: Dialect, ids: Iterable[UUID]) -
     found: dict[UUID, Mapping[str, Any]] = {
         UUID(str(row["id"])): row for row in await run(connection, dialect, _ROWS, [str(one) for one in wanted])
     }
-    return dict.fromkeys(wanted, dict.fromkeys(("state", "wish", "due_at", "found", "remote", "terms", "expire_on"))) | found
+    return dict.fromkeys(wanted, dict.fromkeys(("state", "wish", "due_at", "found", "remote", "terms", "start_on", "expire_on"))) | found
 
 
 _AGAIN = """
@@ -117,22 +126,18 @@ async def again(
 
     What was reached in what is `unheard` of is asked for.
     """
+    nothing = claim.wish is EnrollmentWish.ENROLL and claim.state is not EnrollmentState.ENROLLED and not (doubtful or claim.asked)
     async with database.transaction() as connection:
-        state, found, remote = claim.state, claim.found, claim.remote
-        if claim.wish is EnrollmentWish.ENROLL and state is not EnrollmentState.ENROLLED:
-            state = EnrollmentState.REQUESTED if doubtful or claim.asked else EnrollmentState.PLANNED
-        back = claim.wish is EnrollmentWish.ENROLL and state is EnrollmentState.PLANNED
-        keys = await _locked(connection, database.dialect, [claim]) if back else {}
-        if doubtful:
-            row = (await _rows(connection, database.dialect, [claim.id]))[claim.id]
-            found, remote = row["found"] if row["found"] is None else bool(row["found"]), row["remote"]
-        attempts = claim.attempts + blamed
-        values = (due_at, error, attempts, state.value, found, remote, claim.wish.value)
+        keys = await _locked(connection, database.dialect, [claim]) if nothing else {}
+        row = (await _rows(connection, database.dialect, [claim.id]))[claim.id]
+        found, remote = (row["found"], row["remote"]) if doubtful else (claim.found, claim.remote)
+        state = EnrollmentState.PLANNED.value if nothing else row["state"]
+        values = (due_at, error, claim.attempts + blamed, state, found if found is None else bool(found), remote, claim.wish.value)
         written = await run(connection, database.dialect, _AGAIN, str(claim.id), claim.lease, *values)
-        if written and back:
+        if written and state != row["state"]:
             await run(connection, database.dialect, _STARTED, str(claim.id), now)
-            move = Move(state, now, error, enrollment=claim.id)
-            await tell(connection, database.dialect, [Moved(move, keys[claim.id], EnrollmentState.REQUESTED)])
+            move = Move(EnrollmentState.PLANNED, now, error, enrollment=claim.id)
+            await tell(connection, database.dialect, [Moved(move, keys[claim.id], row["state"])])
         await mark(connection, database.dialect, [_result_of(claim, now)] if unheard else ())
 
 

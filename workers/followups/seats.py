@@ -8,7 +8,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from schemas.rules import Target
-from schemas.states import EnrollmentState, EnrollmentWish, NeedState
+from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
 from workers.followups import reasons
 from workers.followups.board import STEP_OVER, Board, waits
 from workers.followups.case import DROPPED, GUARD_ENROLLING, Enrollment, Need, Step, derived, end_of
@@ -70,16 +70,35 @@ def _opened(board: Board, need: Need, target: Target, learner: str, number: int)
 
 
 def _joined(board: Board, seat: Enrollment, need: Need, target: Target) -> Enrollment:
-    """An open seat as one more need wants it: not given back, for as long as the longest, and with every score.
+    """An open seat as one more need wants it: not given back, as soon as the first, for as long as the longest, and with every score.
 
     How long one that was found lasts nobody tells, and a day of ours might shorten it.
     """
-    expire_on, terms = _on(board, target, "expire_days"), _scoring(seat.terms, target.terms.get("score"))
-    longer = not seat.found and expire_on is not None and seat.expire_on is not None and expire_on > seat.expire_on
-    if not longer and terms == seat.terms and seat.wish is not EnrollmentWish.UNDO:
+    wished = replace(seat, terms=_scoring(seat.terms, target.terms.get("score")))
+    if not seat.found:
+        wished = _sooner(board, _longer(board, wished, target), target)
+    if wished == seat and seat.wish is not EnrollmentWish.UNDO:
         return seat
-    wished = replace(seat, wish=EnrollmentWish.ENROLL, due_at=free(seat, board.case.now), attempts=0, error=None)
-    return replace(wished, reason=reasons.wanted(need), terms=terms, expire_on=expire_on if longer else seat.expire_on)
+    due_at = free(seat, board.case.now)
+    return replace(wished, wish=EnrollmentWish.ENROLL, due_at=due_at, attempts=0, error=None, reason=reasons.wanted(need))
+
+
+def _longer(board: Board, seat: Enrollment, target: Target) -> Enrollment:
+    """For as long as the longest: no last day is longer than any."""
+    last, days = _on(board, target, "expire_days"), target.terms.get("expire_days")
+    if seat.expire_on is None or (last is not None and last <= seat.expire_on):
+        return seat
+    most = None if days is None else max(days, seat.terms.get("expire_days") or 0)
+    unending = {"unending": True} if last is None else {}
+    return replace(seat, expire_on=last, terms={**seat.terms, "expire_days": most, **unending})
+
+
+def _sooner(board: Board, seat: Enrollment, target: Target) -> Enrollment:
+    """As soon as the first, where it has not begun yet."""
+    first = _on(board, target, "start_days") or board.today
+    if seat.kind is not TargetKind.COURSE or seat.start_on is None or first >= seat.start_on or seat.start_on <= board.today:
+        return seat
+    return replace(seat, start_on=first, terms={**seat.terms, "start_days": target.terms.get("start_days")})
 
 
 def _on(board: Board, target: Target, term: str) -> date | None:

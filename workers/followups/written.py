@@ -14,6 +14,7 @@ from workers.followups import reasons, recording
 from workers.followups.case import Certifies, Change, Enrollment, EnrollmentChange, Need, NeedChange, Recorded, RecordingPlanned
 from workers.followups.cases import Key
 from workers.followups.moves import Move, Moved, keys_of, tell
+from workers.statements import run
 
 log = structlog.get_logger()
 
@@ -109,6 +110,11 @@ _CERTIFIED = Upsert(
 )
 
 
+_LOOK_AGAIN = """
+    UPDATE action_subscriptions SET changes_at = $3
+    WHERE account = $1 AND action_subscription_id = $2 AND (changes_at IS NULL OR changes_at > $3)"""
+
+
 class Written:
     """The changes of a batch as rows, with the moves that tell of them."""
 
@@ -117,6 +123,7 @@ class Written:
         self._needs, self._targets, self._seats = list[dict[str, Any]](), list[dict[str, Any]](), dict[Any, dict[str, Any]]()
         self._recordings, self._certified = list[dict[str, Any]](), list[dict[str, Any]]()
         self._moves, self._alarming = list[Moved](), list[Need]()
+        self._again = list[tuple[Key, datetime]]()
 
     def add(self, key: Key, change: Change, trace: str | None) -> None:
         """One change of this subscription's, and the trace that what is to be done for it goes on with."""
@@ -136,6 +143,10 @@ class Written:
                 ids = {"account": key[0], "action_subscription_id": key[1]}
                 self._certified.append({**ids, "result": result, "need": by, "at": self._now})
 
+    def look_again(self, key: Key, at: datetime) -> None:
+        """Have the clock look at a subscription then, or before."""
+        self._again.append((key, at))
+
     async def execute(self, connection: Connection, dialect: Dialect) -> None:
         """Write them."""
         await _SEATS_WRITTEN.execute(connection, dialect, list(self._seats.values()))
@@ -143,6 +154,8 @@ class Written:
         await _TARGETS.execute(connection, dialect, self._targets)
         await _RECORDINGS.execute(connection, dialect, self._recordings)
         await _CERTIFIED.execute(connection, dialect, self._certified)
+        for (account, subscription), at in self._again:
+            await run(connection, dialect, _LOOK_AGAIN, account, subscription, at)
         await self._tell(connection, dialect)
         for need in self._alarming:
             log.warning(Log.FOLLOWUP_ALARM, need=str(need.id), rule=need.rule.name, account=need.account, state=need.state.value)

@@ -328,6 +328,18 @@ async def test_a_mistake_of_ours_is_told_by_its_name_ends_nothing_and_kills_no_r
     assert ((await scene.row(wanted)).state, asked(scene)) == ("enrolled", 1)
 
 
+async def test_what_there_is_nothing_to_ask_for_yet_moves_nothing_however_often_it_is_looked_for(scene: Scene) -> None:
+    await subscription(SUBSCRIPTION)
+    wanted = await scene.wants(TargetKind.SESSION)
+    for _ in range(3):
+        await scene.enroller.round(scene.account("hse"))
+        scene.time += timedelta(hours=2)
+
+    row = await scene.row(wanted)
+    assert told(row.state, row.state_at, row.error) == ("planned", NOON, "no session is planned within 90 days")
+    assert (await scene.moves(), await OutboxEvent.all().count()) == ([], 0)
+
+
 async def test_moves_have_their_time_and_reason(scene: Scene) -> None:
     scene.environment.subscribe(*SEAT)
     wanted = await scene.wants(KIND)
@@ -381,7 +393,7 @@ async def test_a_seat_that_moves_is_told_as_an_event_of_its_subscription(scene: 
     assert moves[2:] == [("planned", "requested"), ("requested", "enrolled"), ("enrolled", "undone")]
 
 
-async def test_whoever_holds_a_subscription_is_not_waited_for(scene: Scene) -> None:
+async def test_whoever_holds_a_subscription_holds_up_only_what_is_asked_for_it(scene: Scene) -> None:
     if scene.database.dialect == "sqlite":
         return  # which has one writer at a time
     await subscription(f"{SUBSCRIPTION}-{LEARNER}")
@@ -389,17 +401,17 @@ async def test_whoever_holds_a_subscription_is_not_waited_for(scene: Scene) -> N
     await scene.wants(KIND, learner="AB002")
     async with scene.database.transaction() as connection:
         await hold(connection, "postgres", [("hse", f"{SUBSCRIPTION}-{LEARNER}")])
-        async with asyncio.timeout(5):
-            await begun(scene)
+        working = asyncio.create_task(begun(scene))
+        await until(lambda: Enrollment.filter(learner="AB002", state="enrolled").count(), "the other's enrollment")
         during = {row.learner: row.state for row in await Enrollment.all()}
-    await begun(scene)
+    await working
 
     assert during == {LEARNER: "planned", "AB002": "enrolled"}
     assert {row.state for row in await Enrollment.all()} == {"enrolled"}
 
 
 async def test_a_call_that_never_ends_is_an_unknown_outcome(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.followups.enroller.LONGEST", 0.1)
+    monkeypatch.setattr("workers.followups.enroller.LONGEST", 0.25)
     scene.faults["lms"].on(fault("lost after", SUBSCRIBES))
     wanted = await scene.wants(KIND)
     await begun(scene)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
+from tortoise.exceptions import IntegrityError
 
 from schemas.events import EventType
 from schemas.fourhse import SUBSCRIPTION_FIELDS
@@ -20,7 +22,9 @@ from tests.workers.followups.mirrored import ACCOUNTS, NOON, filled, rule, subsc
 from workers.clock import Clock
 from workers.database import Database
 from workers.followups import reasons, rule_states
+from workers.followups.case import Case
 from workers.followups.plan import Followups
+from workers.followups.planner import plan
 from workers.followups.tables import Certified, Enrollment, FollowupMove, Need, NeedTarget, Recording
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Absence, Sighting
@@ -435,6 +439,37 @@ async def test_what_waits_past_its_time_is_told_once_and_is_an_alarm(database: D
         {"event": "followup.alarm", "log_level": "warning", "need": told[0]["need"], "rule": "fire", "account": "hse", "state": waits}
     ]
     assert (await FollowupMove.all().order_by("-id").first()).reason.endswith("; it was due by 2026-03-31")  # type: ignore[union-attr]
+
+
+async def test_what_the_planner_fails_on_is_looked_at_again_and_holds_up_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(case: Case) -> Any:
+        if case.subscription.id == "s1":
+            raise OverflowError
+        return plan(case)
+
+    with monkeypatch.context() as patched, capture_logs() as logged:
+        patched.setattr("workers.followups.plan.plan", mistaken)
+        await world.sighted("s1", "s2")
+    assert [(line["event"], line["error"]) for line in logged] == [(Log.PLANNING_FAILED, "OverflowError")]
+    assert (await ActionSubscription.all().count(), await needs()) == (2, [("s2", "initial", "planned")])
+
+    clock = Clock(database=world.database, mirror=world.mirror, now=lambda: world.at)
+    await clock.sweep()
+    assert len(await needs()) == 1
+    world.at += timedelta(minutes=15)
+    await clock.sweep()
+    assert await needs() == [("s1", "initial", "planned"), ("s2", "initial", "planned")]
+
+
+async def test_of_a_learners_seats_in_a_target_only_one_is_open_whoever_writes(world: World) -> None:
+    await world.sighted("s1")
+    (row,) = await Enrollment.all().values()
+    with pytest.raises(IntegrityError):
+        await Enrollment.create(**(row | {"id": uuid4(), "round": 2}))
+    await Enrollment.all().update(state="closed")
+    await Enrollment.create(**(row | {"id": uuid4(), "round": 2}))
 
 
 async def test_a_pending_rule_plans_nothing(database: Database) -> None:

@@ -387,6 +387,27 @@ def test_joining_a_seat_that_ends_earlier_extends_it() -> None:
     assert (len(both.enrollments), seat(both).expire_on, seat(both).wish) == (1, date(2026, 3, 21), EnrollmentWish.ENROLL)
 
 
+def joined(first: dict[str, Any], second: dict[str, Any], **granted: Any) -> Case:
+    """A seat as one rule wants it, that another joins the day after."""
+    rules = [rule(name=name, enroll={"account": "lms", "course": "FIRE", **said}) for name, said in (("one", first), ("two", second))]
+    return moved(enrolled(planned(case(rules[0])), **granted), rules=tuple(rules), now=later(days=1))
+
+
+def test_joining_a_seat_that_has_a_last_day_without_wanting_one_takes_it_away() -> None:
+    both = joined({"expire": "10d"}, {})
+    assert (seat(both).expire_on, seat(both).wish, seat(both).terms["unending"]) == (None, EnrollmentWish.ENROLL, True)
+    assert [each.state for each in moved(enrolled(both), now=later(days=99)).needs] == [NeedState.ENROLLED] * 2
+    assert seat(joined({}, {"expire": "10d"})).wish is None, "what has no last day lasts longest"
+
+
+def test_joining_a_seat_that_has_not_begun_pulls_it_forward() -> None:
+    both = joined({"start": "20d"}, {"start": "3d"})
+    assert (seat(both).start_on, seat(both).wish) == (date(2026, 3, 5), EnrollmentWish.ENROLL)
+    assert seat(joined({"start": "20d"}, {})).start_on == date(2026, 3, 2)
+    assert seat(joined({"start": "3d"}, {"start": "20d"})).wish is None
+    assert seat(joined({"start": "20d"}, {}, found=True)).wish is None
+
+
 def test_joining_a_seat_that_was_found_leaves_its_last_day_alone() -> None:
     short, long = ({"account": "lms", "course": "FIRE", "expire": f"{days}d"} for days in (10, 20))
     one = enrolled(planned(case(rule(enroll=short))), found=True, expire_on=None)
