@@ -85,10 +85,11 @@ async def ended(database: Database, claim: Claim, state: EnrollmentState, reason
 
 
 def _moves(claim: Claim, state: str, reason: str, now: datetime, keys: Sequence[Key]) -> Iterator[Moved]:
-    """From what its row said to `enrolled`; what was found there was looked for, and nothing had to be requested."""
-    on = {EnrollmentState.PLANNED: ((EnrollmentState.REQUESTED, ASKED), (EnrollmentState.ENROLLED, reason))}
+    """From what its row said to `enrolled`; one that was found goes the same way, though nothing had to be asked for."""
+    last = (EnrollmentState.ENROLLED, reason)
+    ways = {EnrollmentState.PLANNED: ((EnrollmentState.REQUESTED, ASKED), last), EnrollmentState.REQUESTED: (last,)}
     before = EnrollmentState(state)
-    for after, why in on.get(before, ((EnrollmentState.ENROLLED, reason),)) if before is not EnrollmentState.ENROLLED else ():
+    for after, why in ways.get(before, ()):
         yield Moved(Move(after, now, why, enrollment=claim.id), keys, before)
         before = after
 

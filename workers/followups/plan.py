@@ -17,9 +17,10 @@ from schemas.traces import current
 from workers.database import Connection, Dialect
 from workers.followups import rule_states, touched
 from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
-from workers.followups.cases import Key, Traces, World, completed, involved, rooms
+from workers.followups.cases import Key, Traces, completed, involved, rooms
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
+from workers.followups.world import World
 from workers.followups.written import Written
 from workers.mirror.facts import Fact
 from workers.statements import run
