@@ -7,6 +7,7 @@ to which they were applied gives none.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from schemas.states import EnrollmentWish
 from workers.followups import alarms, cycles, life, seats
 from workers.followups.board import Board
 from workers.followups.case import Case, Change, Enrollment, EnrollmentChange, Need, NeedChange, RecordingPlanned
@@ -58,6 +59,11 @@ def _changes(board: Board) -> Iterator[Change]:
     held = {row.id for rows in case.recordings.values() for row in rows}
     yield from (EnrollmentChange(one, enrollments.get(one.id)) for one in board.seats.values() if one != enrollments.get(one.id))
     looking = (life.looking(board, replace(one, alarm=alarms.alarm(case, one))) for one in board.needs.values())
-    yield from (NeedChange(one, needs.get(one.id), one.id in board.undoing) for one in looking if one != needs.get(one.id))
+    yield from (NeedChange(one, needs.get(one.id), _undoes(board, one)) for one in looking if one != needs.get(one.id))
     yield from (RecordingPlanned(row) for row in board.recordings.values() if row.id not in held)
     yield from (one for one in board.certifies.values() if one.result not in case.certified)
+
+
+def _undoes(board: Board, need: Need) -> bool:
+    """Whether a seat is given back for it, and not taken over by a need that began since."""
+    return need.id in board.undoing and any(seat.wish is EnrollmentWish.UNDO for seat in board.seats_of(need))
