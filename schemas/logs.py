@@ -36,6 +36,7 @@ class Log(StrEnum):
     LEASE_LOST = "poll.lease_lost"
     ROWS_UNREADABLE = "poll.rows_unreadable"
     REFRESH_FAILED = "refresh.failed"
+    PLANNING_FAILED = "planning.failed"
     ENROLLMENT_FAILED = "enrollment.failed"
     RECORDING_FAILED = "recording.failed"
     FOLLOWUP_ALARM = "followup.alarm"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
@@ -24,6 +25,8 @@ SubscriberType = Literal["PERSON", "ROLE", "WORK_GROUP", "WORK_ENVIRONMENT", "SU
 Status = Literal["NEW", "VALID", "EXPIRING", "EXPIRED"]
 Undo = Literal["unsubscribe", "expire", "keep"]
 
+#: The longest time that a rule may speak of.
+LONGEST = timedelta(days=36500)
 #: What each kind of target can take back, and the vendor whose it is. An LMS knows persons only.
 UNDOES: Mapping[TargetKind, frozenset[str]] = {
     TargetKind.COURSE: frozenset({"unsubscribe", "expire", "keep"}),
@@ -342,7 +345,8 @@ def faults(rules: tuple[Rule, ...], accounts: Mapping[str, Account]) -> Iterator
     for number, rule in enumerate(rules):
         if rule.name in names[:number]:
             yield number, "name", "another rule has this name", "A rule's name is its identity: give it one of its own"
-        for key, problem, remedy in (*_when_faults(rule, accounts), *_target_faults(rule, accounts), *_outcome_faults(rule)):
+        found = (_when_faults(rule, accounts), _target_faults(rule, accounts), _outcome_faults(rule), _span_faults(rule))
+        for key, problem, remedy in chain.from_iterable(found):
             yield number, key, problem, remedy
 
 
@@ -372,6 +376,23 @@ def _target_faults(rule: Rule, accounts: Mapping[str, Account]) -> Iterator[tupl
         if target.target in earlier:
             yield section, f"{target.target} is there twice", "Keep one of them"
         earlier.add(target.target)
+
+
+def _span_faults(rule: Rule) -> Iterator[tuple[str, str, str]]:
+    """What is counted from a day of this century should be a day still."""
+    for key, span in _spans(rule):
+        if span > LONGEST:
+            yield key, f"{_written(span)} is too long", f"Take at most {LONGEST.days // 365}y"
+
+
+def _spans(rule: Rule) -> Iterator[tuple[str, timedelta]]:
+    sections = [("enroll", one) for one in rule.enroll or ()] + [
+        (name, getattr(rule, name)) for name in ("observe", "exercise", "fail", "record")
+    ]
+    for name, section in sections:
+        yield from ((f"{name}.{key}", value) for key, value in section or () if isinstance(value, timedelta))
+    number, unit = (rule.record and rule.record.period) or (0, "DAY")
+    yield "record.validity", number * timedelta(days={"YEAR": 365, "MONTH": 30, "DAY": 1}[unit])
 
 
 def _outcome_faults(rule: Rule) -> Iterator[tuple[str, str, str]]:

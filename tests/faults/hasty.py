@@ -13,6 +13,7 @@ from typing import Any
 SCALE, SHORTEST = 150, 2.0
 #: Modules in an order in which none has taken over yet what is changed in another, and their spans of time.
 _SPANS: Mapping[str, tuple[str, ...]] = {
+    "workers.followups.leases": ("LEASE", "SETTLED"),
     "workers.refreshes": ("LEASE", "RETRIES"),
     "workers.outbox": ("LEASE",),
     "workers.schedules": ("RETRIES",),
@@ -20,10 +21,9 @@ _SPANS: Mapping[str, tuple[str, ...]] = {
     "workers.mirror.offices": ("PATIENCE", "_MEANWHILE"),
     "workers.scheduler": ("LEASE", "REST"),
     "workers.clock": ("LONGEST", "AWAY", "LATER"),
-    "workers.followups.claims": ("LEASE",),
     "workers.followups.recordings": ("LEASE",),
     "workers.followups.retries": ("RETRIES",),
-    "workers.followups.enroller": ("SETTLED", "_NOT_YET", "_UNHEARD", "_OURS"),
+    "workers.followups.enroller": ("_NOT_YET", "_UNHEARD", "_OURS"),
 }
 
 

@@ -32,7 +32,8 @@ def _alarms(case: Case, need: Need) -> Iterator[str]:
     if need.state in _PASSED or _stands(case, need):
         yield from corrections(case, need)
     elif need.state not in (NeedState.VALID, NeedState.UNDONE):
-        yield from (f"4HSE could not be told of a failed attempt: {row.error}" for row in case.recordings.get(need.id, ()) if _untold(row))
+        if any(map(_untold, case.recordings.get(need.id, ()))):
+            yield "4HSE could not be told of a failed attempt"
         yield from _ungraded(case, need)
 
 
@@ -45,7 +46,8 @@ def corrections(case: Case, need: Need) -> Iterator[str]:
         if now is not None and was.completed_at is not None:
             found = correction(now, was.completed_at, target, need.rule.pass_, case.zone)
             if found:
-                yield f"{found.reason}: {found.proposal}"
+                # The result's key names its learner.
+                yield f"{target.kind} {target.target}{found.reason.removeprefix(now.key)}: {found.proposal}"
 
 
 def _untold(row: Recorded) -> bool:

@@ -205,6 +205,15 @@ class NeedChange:
 
     need: Need
     before: Need | None
+    #: Whether a seat is given back for it.
+    undoes: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether it moves on to where a seat is to be asked for, though another of its targets may show another state."""
+        held = {None, *(step.enrollment for step in self.before.steps)} if self.before else {None}
+        took = any(step.state is NeedState.PLANNED and step.enrollment not in held for step in self.need.steps)
+        return took or (self.need.state is NeedState.PLANNED and (self.before is None or self.before.state is not NeedState.PLANNED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from workers.database import Connection, Dialect
 from workers.followups.cases import Key
 from workers.followups.moves import Move, Moved, tell
 from workers.followups.plan import hold, hold_enrollments
+from workers.followups.reasons import LEFT_ALONE
 from workers.followups.recording import DEAD, Step
 from workers.followups.recordings import LEFT, TOLD
 from workers.mirror.evidence import Touch
@@ -22,7 +23,7 @@ from workers.refreshes import mark
 from workers.statements import as_uuid, run
 
 #: Why an enrollment moved, where a person moved it.
-AGAIN, DROPPED, OUTDATED = "tried again by a person", "dropped by a person", "another round of the same seat came after it"
+AGAIN, DROPPED, OUTDATED = "tried again by a person", LEFT_ALONE, "another round of the same seat came after it"
 
 #: Without these no subscription becomes VALID; the others only tell of it.
 _CERTIFYING = frozenset({Step.CERTIFICATE, Step.CERTIFICATE_ACTION})

@@ -7,6 +7,7 @@ lands after that look ends in one seat.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,8 +17,11 @@ import structlog
 from schemas.logs import Log
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from workers.database import Database, DatabaseAway, patiently
-from workers.followups import claims
-from workers.followups.claims import Claim, LeaseLost, Placed, Planner, Taken
+from workers.followups import claims, outcomes
+from workers.followups.claims import Claim, LeaseLost, Placed, Taken
+from workers.followups.dates import counted
+from workers.followups.leases import LEASE, SETTLED
+from workers.followups.outcomes import Planner
 from workers.followups.retries import RETRIES, retry
 from workers.followups.sharing import Shared
 from workers.followups.targets import TARGETS
@@ -29,9 +33,7 @@ from workers.vendors.pauses import IDLE
 log = structlog.get_logger()
 
 #: Seconds for one row, well within its lease.
-LONGEST = claims.LEASE.total_seconds() / 2
-#: How long a request may be under way before it lands. What is not there that long after it was asked for will not come.
-SETTLED = timedelta(minutes=5)
+LONGEST = LEASE.total_seconds() / 2
 
 #: What a poll, another enrollment, a fetch or a correction of ours may bring, however long it takes.
 _NOT_YET, _TAKEN, _UNHEARD, _OURS = timedelta(hours=1), timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=15)
@@ -120,15 +122,15 @@ class Enroller:
         if isinstance(outcome, Placed):
             await self._enrolled((claim, outcome))
         elif isinstance(outcome, Ended):
-            await patiently(lambda: claims.ended(self._database, claim, *outcome, self._followups, self._now()))
+            await patiently(lambda: outcomes.ended(self._database, claim, *outcome, self._followups, self._now()))
         elif isinstance(outcome, Postponed):
             now, how = self._now(), {name: getattr(outcome, name) for name in ("blamed", "doubtful", "unheard")}
-            await patiently(lambda: claims.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
+            await patiently(lambda: outcomes.again(self._database, claim, now + outcome.wait, outcome.error, now, **how))
             return outcome.pause
         return 0.0
 
     async def _place(self, done: Sequence[tuple[Claim, Placed]]) -> None:
-        await patiently(lambda: claims.enrolled(self._database, done, self._followups, self._now()))
+        await patiently(lambda: outcomes.enrolled(self._database, done, self._followups, self._now()))
 
     async def _tried(self, account: OpenAccount, claim: Claim) -> Placed | Ended | Postponed | None:
         act = self._enroll if claim.wish is EnrollmentWish.ENROLL else self._undo
@@ -156,8 +158,10 @@ class Enroller:
         seen = await adapter.look(account, claim)
         if not seen.todo and seen.stands:
             return seen.placed
-        intended = await claims.intend(self._database, claim, seen.placed)
-        return (await adapter.request(account, intended, seen)).placed
+        wanted = seen.placed if seen.stands else counted(claim, seen.placed)
+        intended = await claims.intend(self._database, claim, wanted)
+        seen = await adapter.request(account, intended, replace(seen, start_on=wanted.start_on))
+        return seen.placed._replace(expire_on=wanted.expire_on)
 
     async def _undo(self, account: OpenAccount, claim: Claim) -> Ended | Postponed:
         if claim.found:
@@ -186,4 +190,7 @@ def _failure(claim: Claim, error: VendorError) -> Ended | Postponed:
     wait, pause = retry(error, claim.attempts, RETRIES)
     if wait is None:
         return Ended(EnrollmentState.DEAD, str(error))
+    if claim.wish is EnrollmentWish.UNDO and isinstance(error, UnknownOutcome):
+        # Landing late it would end what was wanted again meanwhile: nothing is asked for before.
+        wait = max(wait, SETTLED)
     return Postponed(wait, str(error), blamed=not pause, doubtful=isinstance(error, UnknownOutcome), pause=pause)

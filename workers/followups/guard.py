@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from schemas.states import NeedState
 
-#: What a need's move into a state counts as; other moves change nothing at a vendor.
+#: What a move counts as: a seat is to be asked for, or to be given back; others change nothing at a vendor.
 ENROLLING, UNDOING = NeedState.PLANNED, NeedState.UNDONE
 
 

@@ -8,19 +8,27 @@ something is to be done at a vendor, the rules: what they may do in an hour is c
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+import structlog
+
 from schemas.accounts import Account
+from schemas.logs import Log
 from schemas.rules import Rule
 from schemas.traces import current
 from workers.database import Connection, Dialect
 from workers.followups import rule_states, touched
 from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
-from workers.followups.cases import Key, Traces, World, completed, involved, rooms, spent
+from workers.followups.cases import Key, Traces, completed, involved, rooms
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
+from workers.followups.world import World
 from workers.followups.written import Written
 from workers.mirror.facts import Fact
 from workers.statements import run
 
+log = structlog.get_logger()
+
+#: When to look again at what the planner failed on: it may take a correction of ours.
+_MISTAKEN = timedelta(minutes=15)
 #: How long to rely on it that nobody needs anything, where there are no rules.
 _QUIET = timedelta(minutes=1)
 _SUBSCRIPTIONS = """
@@ -125,10 +133,20 @@ def _planned(world: World, now: datetime, traces: Traces | None) -> Written:
     written = Written(now)
     for key in sorted(world.subscriptions):
         trace = current().trace if traces is None else traces.get(key)
-        for change in plan(world.case(key, now)):
+        for change in _changes(world, key, now, written):
             _taken(world, change)
             written.add(key, change, trace)
     return written
+
+
+def _changes(world: World, key: Key, now: datetime, written: Written) -> Sequence[Change]:
+    """What the planner says of one; a mistake of ours there holds up nothing else, and is looked at again."""
+    try:
+        return plan(world.case(key, now))
+    except Exception as error:  # noqa: BLE001 - what has changed in the mirror is written, whatever we make of it
+        log.error(Log.PLANNING_FAILED, account=key[0], subscription=key[1], error=type(error).__name__)
+        written.look_again(key, now + _MISTAKEN)
+        return ()
 
 
 def _taken(world: World, change: Change) -> None:
@@ -137,4 +155,4 @@ def _taken(world: World, change: Change) -> None:
         world.know(change.enrollment)
     elif isinstance(change, NeedChange):
         world.know(change.need)
-        spent(world, change.need, change.before)
+        world.spend(change)

@@ -9,6 +9,11 @@ from workers.followups.case import Need
 NEXT_TARGET = "the next of its targets is wanted"
 EVERY_TARGET = "every target is passed"
 RECORDED = "its certificate stands in 4HSE"
+#: Of a seat, or a certificate: what the vendor said stands in its row.
+GIVEN_UP = "it was given up"
+LATER = "the vendor did not take it, and is asked later"
+#: What was given up, and a person left so.
+LEFT_ALONE = "dropped by a person"
 APPROVE_CERTIFICATE = "the certificate waits for a person to approve it"
 
 #: What it is to have a seat.

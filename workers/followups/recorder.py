@@ -19,7 +19,7 @@ from schemas.logs import Log
 from workers.database import Database, patiently
 from workers.followups import recordings
 from workers.followups.case import INITIAL
-from workers.followups.claims import Planner
+from workers.followups.outcomes import Planner
 from workers.followups.recording import OTHERWISE, Step, ended
 from workers.followups.recordings import Claim
 from workers.followups.retries import RETRIES, Retry, Waits, retry

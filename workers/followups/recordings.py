@@ -11,7 +11,7 @@ from uuid import UUID
 from schemas.states import RefreshKind
 from schemas.traces import Span, SpanName, Tracer, current
 from workers.database import Connection, Database, Dialect
-from workers.followups.claims import Planner
+from workers.followups.outcomes import Planner
 from workers.followups.recording import DEAD, DONE, Step
 from workers.mirror.evidence import Touch
 from workers.refreshes import mark

@@ -1,9 +1,19 @@
 """The follow-ups' tables. `workers/migrations/` creates them; a test holds the two against each other."""
 
 import json
+from typing import Any
 
 from tortoise import fields
+from tortoise.indexes import Index
 from tortoise.models import Model
+
+
+class _OneOpen(Index):
+    """Unique among what is open."""
+
+    def get_sql(self, schema_generator: Any, model: type[Model], safe: bool) -> str:  # noqa: FBT001
+        self.extra = " WHERE state IN ('planned', 'requested', 'enrolled')"
+        return super().get_sql(schema_generator, model, safe).replace("CREATE INDEX", "CREATE UNIQUE INDEX")
 
 
 class RuleState(Model):
@@ -117,7 +127,7 @@ class Enrollment(Model):
     class Meta:
         table = "enrollments"
         unique_together = (("account", "learner", "target", "round"),)
-        indexes = (("account", "due_at"),)
+        indexes = (("account", "due_at"), _OneOpen(fields=("account", "learner", "target"), name="uid_enrollments_open"))
 
 
 class FollowupMove(Model):
@@ -130,6 +140,8 @@ class FollowupMove(Model):
     state = fields.TextField()
     reason = fields.TextField(null=True)
     at = fields.DatetimeField()
+    #: Whether a seat is given back for it.
+    undoes = fields.BooleanField(null=True)
 
     class Meta:
         table = "followup_moves"

@@ -1,4 +1,4 @@
-"""The changes of a plan as rows, with the moves, events and alarms that tell of them."""
+"""The changes of a plan as rows, with the moves and alarms that tell of them."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -6,16 +6,15 @@ from typing import Any
 
 import structlog
 
-from schemas.events import Event, EventType, FollowupMoved
 from schemas.logs import Log
 from schemas.states import NeedState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
 from workers.followups import reasons, recording
 from workers.followups.case import Certifies, Change, Enrollment, EnrollmentChange, Need, NeedChange, Recorded, RecordingPlanned
-from workers.followups.cases import Key, asks
-from workers.followups.moves import Move, note
-from workers.outbox import append
+from workers.followups.cases import Key
+from workers.followups.moves import Move, Moved, keys_of, tell
+from workers.statements import run
 
 log = structlog.get_logger()
 
@@ -111,14 +110,20 @@ _CERTIFIED = Upsert(
 )
 
 
+_LOOK_AGAIN = """
+    UPDATE action_subscriptions SET changes_at = $3
+    WHERE account = $1 AND action_subscription_id = $2 AND (changes_at IS NULL OR changes_at > $3)"""
+
+
 class Written:
-    """The changes of a batch as rows, with the moves and events that tell of them."""
+    """The changes of a batch as rows, with the moves that tell of them."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._needs, self._targets, self._seats = list[dict[str, Any]](), list[dict[str, Any]](), dict[Any, dict[str, Any]]()
         self._recordings, self._certified = list[dict[str, Any]](), list[dict[str, Any]]()
-        self._moves, self._events, self._alarming = list[Move](), list[Event](), list[Need]()
+        self._moves, self._alarming = list[Moved](), list[Need]()
+        self._again = list[tuple[Key, datetime]]()
 
     def add(self, key: Key, change: Change, trace: str | None) -> None:
         """One change of this subscription's, and the trace that what is to be done for it goes on with."""
@@ -126,17 +131,21 @@ class Written:
             case EnrollmentChange(seat, before):
                 self._seats[seat.id] = _seat_row(seat) | {"trace": trace}
                 if before is None or before.state is not seat.state:
-                    self._moves.append(Move(seat.state.value, self._now, seat.reason, enrollment=seat.id))
-                    self._tell(key, seat, before)
-            case NeedChange(need, before):
+                    move = Move(seat.state.value, self._now, seat.reason, enrollment=seat.id)
+                    self._moves.append(Moved(move, {key}, before.state.value if before else None))
+            case NeedChange(need):
                 self._needs.append(_need_row(need))
                 self._targets += _target_rows(need)
-                self._moved(key, need, before)
+                self._moved(key, change)
             case RecordingPlanned(row):
                 self._recordings.append(_recording_row(key[0], row, self._now) | {"trace": trace})
             case Certifies(result, by):
                 ids = {"account": key[0], "action_subscription_id": key[1]}
                 self._certified.append({**ids, "result": result, "need": by, "at": self._now})
+
+    def look_again(self, key: Key, at: datetime) -> None:
+        """Have the clock look at a subscription then, or before."""
+        self._again.append((key, at))
 
     async def execute(self, connection: Connection, dialect: Dialect) -> None:
         """Write them."""
@@ -145,35 +154,35 @@ class Written:
         await _TARGETS.execute(connection, dialect, self._targets)
         await _RECORDINGS.execute(connection, dialect, self._recordings)
         await _CERTIFIED.execute(connection, dialect, self._certified)
-        await note(connection, dialect, self._moves)
-        await append(connection, dialect, self._events)
+        for (account, subscription), at in self._again:
+            await run(connection, dialect, _LOOK_AGAIN, account, subscription, at)
+        await self._tell(connection, dialect)
         for need in self._alarming:
             log.warning(Log.FOLLOWUP_ALARM, need=str(need.id), rule=need.rule.name, account=need.account, state=need.state.value)
 
-    def _moved(self, key: Key, need: Need, before: Need | None) -> None:
+    async def _tell(self, connection: Connection, dialect: Dialect) -> None:
+        """A seat's moves are told to all whose needs use it, whoever's planning moved it."""
+        users = await keys_of(connection, dialect, [one.move.enrollment for one in self._moves if one.move.enrollment is not None])
+        also = [users[one.move.enrollment] if one.move.enrollment is not None else () for one in self._moves]
+        await tell(
+            connection, dialect, [one._replace(keys=sorted({*one.keys, *more})) for one, more in zip(self._moves, also, strict=True)]
+        )
+
+    def _moved(self, key: Key, change: NeedChange) -> None:
         """The moves of a need, each of which is told: the guard counts what is to be asked for, whatever the need shows at last."""
-        if asks(need, before) and need.state is not NeedState.PLANNED:
+        need, before = change.need, change.before
+        if change.asks and need.state is not NeedState.PLANNED:
             through = replace(need, state=NeedState.PLANNED, reason=reasons.NEXT_TARGET, alarm=None)
             self._note(key, through, before)
             before = through
         if before is None or _shown(before) != _shown(need):
-            self._note(key, need, before)
+            self._note(key, need, before, undoes=change.undoes)
         if need.alarm is not None and (before is None or before.alarm != need.alarm):
             self._alarming.append(need)
 
-    def _note(self, key: Key, need: Need, before: Need | None) -> None:
-        why = "; ".join(filter(None, (need.reason, need.alarm))) or None
-        self._moves.append(Move(need.state.value, self._now, why, need=need.id, rule=need.rule.name))
-        self._tell(key, need, before)
-
-    def _tell(self, key: Key, now: Need | Enrollment, before: Need | Enrollment | None) -> None:
-        moved = {"before": before.state.value if before else None, "state": now.state.value, "reason": now.reason}
-        if isinstance(now, Need):
-            about = {"rule": now.rule.name, "need": now.id, "cycle": now.cycle, "alarm": now.alarm}
-        else:
-            about = {"rule": None, "enrollment": now.id}
-        data = FollowupMoved(action_subscription_id=key[1], **about, **moved)
-        self._events.append(Event(EventType.FOLLOWUP_MOVED, *key, self._now, data))
+    def _note(self, key: Key, need: Need, before: Need | None, *, undoes: bool = False) -> None:
+        move = Move(need.state.value, self._now, need.reason, need=need.id, rule=need.rule.name, undoes=undoes)
+        self._moves.append(Moved(move, {key}, before.state.value if before else None, need.cycle, need.alarm))
 
 
 def _need_row(need: Need) -> dict[str, Any]:

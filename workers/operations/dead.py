@@ -16,8 +16,8 @@ from workers import log, outbox
 from workers.audit import Deed, record, record_each
 from workers.database import Connection, Database
 from workers.followups import dead
-from workers.followups.claims import Planner
 from workers.followups.dead import Use
+from workers.followups.outcomes import Planner
 from workers.followups.tables import Need
 from workers.operations import replays
 from workers.operations.followups import cancelled, deed

@@ -15,8 +15,8 @@ from schemas.states import NeedState
 from workers.audit import Deed, record_each
 from workers.database import Connection, Database, Dialect
 from workers.followups.case import ALL_THE_SAME, BEGIN_AGAIN, CANCELLED, CORRECTED, DROPPED, GUARD_ENROLLING, GUARD_UNDOING, RECORD
-from workers.followups.claims import Planner
 from workers.followups.moves import Move, Moved, tell
+from workers.followups.outcomes import Planner
 from workers.followups.plan import hold
 from workers.followups.tables import Enrollment, FollowupMove, Need, NeedTarget
 from workers.statements import run

@@ -2,7 +2,7 @@
 
 Learners and courses are named by external ids in the path or, both of them as `Uid`, by the query. Bodies are forms. Errors are
 plain text, JSON with `_formatErrors`, or some server's HTML page. Every call raises the errors of `workers.vendors.errors`; a 404
-says that the user or the course is missing, or the one not subscribed to the other.
+of the API's own says that the user or the course is missing, or the one not subscribed to the other; on an HTML page it says nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -170,6 +170,9 @@ def _target(**ids: str) -> _Target:
 
 def _error(call: Call, answer: Answer, key: str) -> VendorError:
     """What a refusal means, in the vendor's words; the key stays out of them, should they repeat it."""
+    if answer.status in (404, 409) and is_page(answer):
+        # The API says in plain text, or in JSON, what is not there: a page is some server's before it, and says nothing of the API's.
+        return unreadable(call, f"{answer.status} with an HTML page")
     text, named = _words(answer)
     text = (text.replace(key, "[key]") if key else text)[:_LONGEST]
     if answer.status == 404:

@@ -47,7 +47,7 @@ def after(held: Need, result: Result, **row: Any) -> Need:
 
 
 BELOW = replace(RESULT, grade=50.0)
-ALARM = f"{KEY} certified, and does not pass any more: delete the certificate"
+ALARM = "course FIRE certified, and does not pass any more: delete the certificate"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_was_corrected_before_its_certificate_is_written_waits_for_a_person
     yes = replace(one, approvals=frozenset({ALL_THE_SAME}), released_at=below.now)
 
     assert (one.state, one.reason) == (NeedState.HELD, CORRECTED)
-    assert one.alarm == "r1 certified, and does not pass any more: delete the certificate"
+    assert one.alarm == "course FIRE certified, and does not pass any more: delete the certificate"
     assert planned.state(corrected(below, grade=85)) is NeedState.PASSED, "it was taken back"
     assert planned.state(planned.moved(below, needs=(yes,))) is NeedState.PASSED, "a person wants it all the same"
 

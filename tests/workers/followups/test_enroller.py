@@ -17,7 +17,9 @@ from tests.workers.followups.mirrored import subscription
 from tests.workers.made import until
 from workers.database import Connection, Database, Dialect
 from workers.followups.cases import Key
-from workers.followups.claims import ASKED, FOUND, GRANTED, LEASE
+from workers.followups.claims import ASKED
+from workers.followups.leases import LEASE, SETTLED
+from workers.followups.outcomes import FOUND, GRANTED
 from workers.followups.plan import hold
 from workers.followups.tables import Enrollment, FollowupMove
 from workers.outbox import OutboxEvent
@@ -213,6 +215,54 @@ async def test_what_is_not_wanted_any_more_when_the_answer_comes_is_undone(scene
     assert await scene.moves() == ["requested", "enrolled", "undone"]
 
 
+async def test_what_is_wanted_again_while_it_is_given_back_is_asked_for_once_that_is_over(scene: Scene) -> None:
+    wanted = await scene.wants(KIND)
+    await begun(scene)
+    await scene.unwanted(wanted)
+    scene.faults["lms"].on(Slow(path="/api/unsubscribe/*", seconds=0.2))
+    working = asyncio.create_task(begun(scene))
+    await until(lambda: scene.faults["lms"].count("/api/unsubscribe/*"), "the request")
+    await Enrollment.filter(id=wanted).update(wish=EnrollmentWish.ENROLL.value)
+    await scene.another().round(scene.account("lms"))
+    during = asked(scene)
+    await working
+    await scene.another().round(scene.account("lms"))
+
+    assert (during, asked(scene), scene.environment.seats[SEAT].ended) == (1, 2, False)
+    row = await scene.row(wanted)
+    assert told(row.state, row.wish) == ("enrolled", None)
+
+
+async def test_what_is_wanted_again_after_an_undo_that_nobody_heard_of_waits_until_that_has_landed(scene: Scene) -> None:
+    scene.faults["lms"].on(fault("lands late", "/api/unsubscribe/*"))
+    wanted = await scene.wants(KIND)
+    await begun(scene)
+    await scene.unwanted(wanted)
+    await begun(scene)
+    waiting = (await scene.row(wanted)).due_at
+    await Enrollment.filter(id=wanted).update(wish=EnrollmentWish.ENROLL.value)
+    await scene.faults["lms"].land()
+    await scene.work("lms")
+
+    assert waiting is not None
+    assert waiting >= NOON + SETTLED
+    assert ((await scene.row(wanted)).state, scene.environment.seats[SEAT].ended) == ("enrolled", False)
+
+
+async def test_what_another_need_wants_of_a_seat_that_is_being_asked_for_is_seen_to_next(scene: Scene) -> None:
+    scene.faults["lms"].on(Slow(path=SUBSCRIBES, seconds=0.2))
+    wanted = await scene.wants(KIND, expire_on=date(2026, 5, 1))
+    working = asyncio.create_task(begun(scene))
+    await until(lambda: asked(scene), "the request")
+    await Enrollment.filter(id=wanted).update(expire_on=date(2026, 7, 1))
+    await working
+    between = await scene.row(wanted)
+    await begun(scene)
+
+    assert told(between.state, between.wish, between.due_at) == ("enrolled", "enroll", NOON)
+    assert told((await scene.row(wanted)).wish, scene.environment.seats[SEAT].expire, asked(scene)) == (None, date(2026, 7, 1), 1)
+
+
 async def test_what_is_not_wanted_any_more_before_it_is_asked_for_is_not_asked_for(scene: Scene) -> None:
     scene.faults["lms"].on(Slow(path="/api/getResults/*", seconds=0.2))
     wanted = await scene.wants(KIND)
@@ -278,6 +328,18 @@ async def test_a_mistake_of_ours_is_told_by_its_name_ends_nothing_and_kills_no_r
     assert ((await scene.row(wanted)).state, asked(scene)) == ("enrolled", 1)
 
 
+async def test_what_there_is_nothing_to_ask_for_yet_moves_nothing_however_often_it_is_looked_for(scene: Scene) -> None:
+    await subscription(SUBSCRIPTION)
+    wanted = await scene.wants(TargetKind.SESSION)
+    for _ in range(3):
+        await scene.enroller.round(scene.account("hse"))
+        scene.time += timedelta(hours=2)
+
+    row = await scene.row(wanted)
+    assert told(row.state, row.state_at, row.error) == ("planned", NOON, "no session is planned within 90 days")
+    assert (await scene.moves(), await OutboxEvent.all().count()) == ([], 0)
+
+
 async def test_moves_have_their_time_and_reason(scene: Scene) -> None:
     scene.environment.subscribe(*SEAT)
     wanted = await scene.wants(KIND)
@@ -331,7 +393,7 @@ async def test_a_seat_that_moves_is_told_as_an_event_of_its_subscription(scene: 
     assert moves[2:] == [("planned", "requested"), ("requested", "enrolled"), ("enrolled", "undone")]
 
 
-async def test_whoever_holds_a_subscription_is_not_waited_for(scene: Scene) -> None:
+async def test_whoever_holds_a_subscription_holds_up_only_what_is_asked_for_it(scene: Scene) -> None:
     if scene.database.dialect == "sqlite":
         return  # which has one writer at a time
     await subscription(f"{SUBSCRIPTION}-{LEARNER}")
@@ -339,17 +401,17 @@ async def test_whoever_holds_a_subscription_is_not_waited_for(scene: Scene) -> N
     await scene.wants(KIND, learner="AB002")
     async with scene.database.transaction() as connection:
         await hold(connection, "postgres", [("hse", f"{SUBSCRIPTION}-{LEARNER}")])
-        async with asyncio.timeout(5):
-            await begun(scene)
+        working = asyncio.create_task(begun(scene))
+        await until(lambda: Enrollment.filter(learner="AB002", state="enrolled").count(), "the other's enrollment")
         during = {row.learner: row.state for row in await Enrollment.all()}
-    await begun(scene)
+    await working
 
     assert during == {LEARNER: "planned", "AB002": "enrolled"}
     assert {row.state for row in await Enrollment.all()} == {"enrolled"}
 
 
 async def test_a_call_that_never_ends_is_an_unknown_outcome(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.followups.enroller.LONGEST", 0.1)
+    monkeypatch.setattr("workers.followups.enroller.LONGEST", 0.25)
     scene.faults["lms"].on(fault("lost after", SUBSCRIBES))
     wanted = await scene.wants(KIND)
     await begun(scene)

@@ -40,6 +40,9 @@ async def test_the_needs_of_a_rule_that_moved_within_the_hour_are_counted(databa
                 *moves("planned", 59, times=2),
                 *moves("planned", 60),
                 *moves("undone", 10),
+                *(one._replace(undoes=False) for one in moves("undone", 10)),
+                *(one._replace(undoes=True) for one in moves("valid", 10)),
+                *(one._replace(undoes=False) for one in moves("valid", 10)),
                 *moves("enrolled", 10),
                 *moves("planned", 10, "other"),
                 *moves("planned", 10, enrollment=True),
@@ -48,5 +51,5 @@ async def test_the_needs_of_a_rule_that_moved_within_the_hour_are_counted(databa
         )
         counted = await last_hour(connection, database.dialect, ["fire", "other", "quiet"], NOON)
 
-    assert counted == {"fire": {"planned": 5, "undone": 1}, "other": {"planned": 1}, "quiet": {}}
+    assert counted == {"fire": {"planned": 5, "undone": 2}, "other": {"planned": 1}, "quiet": {}}
     assert timedelta(hours=1) == HOUR

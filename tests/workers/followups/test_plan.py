@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
+from tortoise.exceptions import IntegrityError
 
 from schemas.events import EventType
 from schemas.fourhse import SUBSCRIPTION_FIELDS
@@ -19,8 +21,10 @@ from schemas.states import SubscriptionState
 from tests.workers.followups.mirrored import ACCOUNTS, NOON, filled, rule, subscription
 from workers.clock import Clock
 from workers.database import Database
-from workers.followups import rule_states
+from workers.followups import reasons, rule_states
+from workers.followups.case import Case
 from workers.followups.plan import Followups
+from workers.followups.planner import plan
 from workers.followups.tables import Certified, Enrollment, FollowupMove, Need, NeedTarget, Recording
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Absence, Sighting
@@ -217,6 +221,30 @@ async def test_every_move_is_told(world: World) -> None:
     assert {(one.account, one.subject) for one in told} == {("hse", "hse/s1")}
 
 
+async def test_a_seat_that_moves_is_told_to_all_whom_it_serves(world: World) -> None:
+    await world.sighted("s1", "s2")
+    await world.enrolled()
+    await OutboxEvent.all().delete()
+    over = Fact(COURSE_RESULT, "lms", ("JS001", "FIRE", "", 0), world.at + timedelta(minutes=1), {"completed": False, "expired": True})
+    await world.observed(over)
+
+    told = await OutboxEvent.filter(type=EventType.FOLLOWUP_MOVED.value).order_by("subject")
+    assert [(one.subject, one.data["before"], one.data["state"]) for one in told if one.data["enrollment"]] == [
+        ("hse/s1", "enrolled", "closed"),
+        ("hse/s2", "enrolled", "closed"),
+    ]
+    assert await FollowupMove.filter(state="closed").count() == 1
+
+
+async def test_what_a_vendor_said_stays_in_the_rows_and_is_in_no_event(world: World) -> None:
+    words = "GET /api/getResults/JS001/FIRE: John Smith is archived"
+    await world.sighted("s1")
+    await world.enrolled(state="dead", found=None, enrolled_at=None, reason=words)
+
+    assert ((await Need.get()).reason, (await FollowupMove.all().order_by("-id").first()).reason) == (words, words)  # type: ignore[union-attr]
+    assert [one.data["reason"] for one in await OutboxEvent.all().order_by("-id").limit(1)] == [reasons.GIVEN_UP]
+
+
 @pytest.mark.parametrize("order", [("s1", "s2"), ("s2", "s1")])
 async def test_two_actions_share_a_seat_that_the_last_one_gives_back(world: World, order: tuple[str, str]) -> None:
     await world.sighted("s1", "s2")
@@ -311,7 +339,12 @@ async def test_planners_at_once_let_no_more_through_than_the_guard_does(database
     assert await Enrollment.all().count() == await FollowupMove.filter(state="planned", need__not_isnull=True).count() == AN_HOUR
 
 
-async def test_planners_at_once_undo_no_more_than_the_guard_lets_through(database: Database) -> None:
+#: What ends a need whose seat is given back, and as what it ends.
+ENDINGS = {"undone": {"state": "deleted"}, "valid": {"status": "VALID", "last_certificate_id": "c1"}}
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+async def test_planners_at_once_undo_no_more_than_the_guard_lets_through(database: Database, ended: str) -> None:
     ruled = await guarded(database, undo="unsubscribe")
     await at_once(database, ruled, NOON)
     await Need.filter(state="held").update(released_at=NOON)  # a person says yes to all of them
@@ -321,12 +354,38 @@ async def test_planners_at_once_undo_no_more_than_the_guard_lets_through(databas
     later = NOON + timedelta(hours=2)
     await at_once(database, ruled, later)
     assert {state for _, _, state in await needs()} == {"enrolled"}
-    await ActionSubscription.all().update(state="deleted", fetch_covers=later)
+    await ActionSubscription.all().update(fetch_covers=later, **ENDINGS[ended])
     await at_once(database, ruled, later + timedelta(hours=2))
 
     counted = Counter(state for _, _, state in await needs())
-    assert counted == {"undone": AN_HOUR, "held": PLANNERS * EACH - AN_HOUR}
+    assert counted == {ended: AN_HOUR, "held": PLANNERS * EACH - AN_HOUR}
     assert await Enrollment.filter(wish="undo").count() == AN_HOUR
+
+
+async def test_the_guard_goes_by_the_rule_as_it_is_applied_now(database: Database) -> None:
+    def people(rule: str) -> list[dict[str, str]]:
+        return [{"subscriber_code": f"{rule}{number}", "subscriber_id": f"{rule}{number}"} for number in range(3)]
+
+    world = await applied(database, rule(max_per_hour=100))
+    for number, person in enumerate(people("p")):
+        await world.sighted(f"s{number}", **person)
+    other = await changed(world, rule(max_per_hour=4))
+    for number, person in enumerate(people("q")):
+        # Of the subscription that has a need of the old rule, in one batch with those that have none yet.
+        async with database.transaction() as connection:
+            fresh = sighting(f"a{number}", other.at, **person), sighting("s0", other.at, **people("p")[0])
+            await other.mirror.sighted(connection, database.dialect, fresh)
+
+    assert [state for name, _, state in await needs() if name[0] == "a"] == ["planned", "held", "held"]
+
+
+async def changed(world: World, *rules: Rule) -> World:
+    """The same world once a person has applied other rules."""
+    async with world.database.transaction() as connection:
+        await rule_states.apply(connection, world.database.dialect, rules, world.at)
+    other = World(world.database, *rules)
+    other.at = world.at + timedelta(minutes=1)
+    return other
 
 
 async def test_the_next_target_of_what_is_overdue_counts_for_the_guard_too(database: Database) -> None:
@@ -380,6 +439,37 @@ async def test_what_waits_past_its_time_is_told_once_and_is_an_alarm(database: D
         {"event": "followup.alarm", "log_level": "warning", "need": told[0]["need"], "rule": "fire", "account": "hse", "state": waits}
     ]
     assert (await FollowupMove.all().order_by("-id").first()).reason.endswith("; it was due by 2026-03-31")  # type: ignore[union-attr]
+
+
+async def test_what_the_planner_fails_on_is_looked_at_again_and_holds_up_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(case: Case) -> Any:
+        if case.subscription.id == "s1":
+            raise OverflowError
+        return plan(case)
+
+    with monkeypatch.context() as patched, capture_logs() as logged:
+        patched.setattr("workers.followups.plan.plan", mistaken)
+        await world.sighted("s1", "s2")
+    assert [(line["event"], line["error"]) for line in logged] == [(Log.PLANNING_FAILED, "OverflowError")]
+    assert (await ActionSubscription.all().count(), await needs()) == (2, [("s2", "initial", "planned")])
+
+    clock = Clock(database=world.database, mirror=world.mirror, now=lambda: world.at)
+    await clock.sweep()
+    assert len(await needs()) == 1
+    world.at += timedelta(minutes=15)
+    await clock.sweep()
+    assert await needs() == [("s1", "initial", "planned"), ("s2", "initial", "planned")]
+
+
+async def test_of_a_learners_seats_in_a_target_only_one_is_open_whoever_writes(world: World) -> None:
+    await world.sighted("s1")
+    (row,) = await Enrollment.all().values()
+    with pytest.raises(IntegrityError):
+        await Enrollment.create(**(row | {"id": uuid4(), "round": 2}))
+    await Enrollment.all().update(state="closed")
+    await Enrollment.create(**(row | {"id": uuid4(), "round": 2}))
 
 
 async def test_a_pending_rule_plans_nothing(database: Database) -> None:

@@ -40,8 +40,10 @@ from workers.followups.case import (
     EnrollmentChange,
     NeedChange,
 )
+from workers.followups.cycles import opened
 from workers.followups.guard import Room
-from workers.followups.planner import opened, plan
+from workers.followups.leases import LEASE
+from workers.followups.planner import plan
 from workers.followups.results import Result
 
 GONE = {"state": "deleted"}
@@ -134,7 +136,7 @@ def test_a_failed_attempt_that_4hse_could_not_be_told_of_is_an_alarm_until_it_is
     one = moved(one, results=reached(result(grade=10)), now=later(hours=2))
     dead = {key: [replace(row, state="dead", error="not now") for row in rows] for key, rows in one.recordings.items()}
     one = moved(one, recordings=dead)
-    assert (state(one), need(one).alarm) == (NeedState.FAILED, "4HSE could not be told of a failed attempt: not now")
+    assert (state(one), need(one).alarm) == (NeedState.FAILED, "4HSE could not be told of a failed attempt")
 
     one = moved(one, results=reached(result(grade=10), result("r2", later(hours=3))), now=later(hours=4))
     assert (state(one), need(one).alarm) == (NeedState.PASSED, None)
@@ -326,6 +328,27 @@ def test_what_may_have_been_done_is_to_be_undone() -> None:
     assert (seat(gone).state, seat(gone).wish) == (EnrollmentState.REQUESTED, EnrollmentWish.UNDO)
 
 
+#: When it is next looked at, as the wish is turned, and when it is after that.
+LOOKS = {
+    "nobody has begun": (NOON, later(hours=1)),
+    "somebody works on it": (later(hours=1, minutes=7), later(hours=1, minutes=7)),
+    "it is long until another try": (later(days=1), later(hours=1) + LEASE),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_wish_that_turns_waits_for_whoever_works_on_the_one_before(look: str) -> None:
+    held, then = LOOKS[look]
+    gone = moved(enrolled(planned(case())), GONE)
+    back = moved(gone, {"state": "live"}, now=later(hours=1), enrollments=(replace(seat(gone), due_at=held),))
+    assert (seat(back).wish, seat(back).due_at) == (EnrollmentWish.ENROLL, then)
+
+    one = planned(case())
+    asked = replace(one, enrollments=(replace(seat(one), state=EnrollmentState.REQUESTED, due_at=held),))
+    undone = moved(asked, GONE, now=later(hours=1))
+    assert (seat(undone).wish, seat(undone).due_at) == (EnrollmentWish.UNDO, then)
+
+
 def test_what_is_needed_again_keeps_its_seat_or_gets_another() -> None:
     gone = moved(enrolled(planned(case())), GONE)
     back = moved(gone, {"state": "live"})
@@ -353,7 +376,8 @@ def test_a_new_cycle_takes_over_the_seat_of_the_last() -> None:
     expired = {"status": "EXPIRED", "last_certificate_id": "c1", "certificate_date_release": date(2020, 1, 1)}
     changes = plan(replace(one, subscription=replace(one.subscription, row={**one.subscription.row, **expired})))
     assert not [change for change in changes if isinstance(change, EnrollmentChange)]
-    assert [change.need.state for change in changes if isinstance(change, NeedChange)] == [NeedState.UNDONE, NeedState.ENROLLED]
+    needs = [(change.need.state, change.undoes) for change in changes if isinstance(change, NeedChange)]
+    assert needs == [(NeedState.UNDONE, False), (NeedState.ENROLLED, False)]
 
 
 def test_joining_a_seat_that_ends_earlier_extends_it() -> None:
@@ -362,6 +386,27 @@ def test_joining_a_seat_that_ends_earlier_extends_it() -> None:
     assert [seat(one).expire_on] == [date(2026, 3, 11)]
     both = moved(one, rules=(rule(enroll=short), rule(name="longer", enroll=long)))
     assert (len(both.enrollments), seat(both).expire_on, seat(both).wish) == (1, date(2026, 3, 21), EnrollmentWish.ENROLL)
+
+
+def joined(first: dict[str, Any], second: dict[str, Any], **granted: Any) -> Case:
+    """A seat as one rule wants it, that another joins the day after."""
+    rules = [rule(name=name, enroll={"account": "lms", "course": "FIRE", **said}) for name, said in (("one", first), ("two", second))]
+    return moved(enrolled(planned(case(rules[0])), **granted), rules=tuple(rules), now=later(days=1))
+
+
+def test_joining_a_seat_that_has_a_last_day_without_wanting_one_takes_it_away() -> None:
+    both = joined({"expire": "10d"}, {})
+    assert (seat(both).expire_on, seat(both).wish, seat(both).terms["unending"]) == (None, EnrollmentWish.ENROLL, True)
+    assert [each.state for each in moved(enrolled(both), now=later(days=99)).needs] == [NeedState.ENROLLED] * 2
+    assert seat(joined({}, {"expire": "10d"})).wish is None, "what has no last day lasts longest"
+
+
+def test_joining_a_seat_that_has_not_begun_pulls_it_forward() -> None:
+    both = joined({"start": "20d"}, {"start": "3d"})
+    assert (seat(both).start_on, seat(both).wish) == (date(2026, 3, 5), EnrollmentWish.ENROLL)
+    assert seat(joined({"start": "20d"}, {})).start_on == date(2026, 3, 2)
+    assert seat(joined({"start": "3d"}, {"start": "20d"})).wish is None
+    assert seat(joined({"start": "20d"}, {}, found=True)).wish is None
 
 
 def test_joining_a_seat_that_was_found_leaves_its_last_day_alone() -> None:

@@ -18,7 +18,7 @@ from tests.workers.operations.lives import ADA, BEA, Life, completed, contents, 
 from workers.audit import AuditEntry
 from workers.database import Database, close_database, open_database
 from workers.erasures import Erasure, ErasureMark, Marks
-from workers.followups import claims
+from workers.followups import claims, outcomes
 from workers.followups.claims import Placed
 from workers.followups.plan import Followups
 from workers.followups.tables import Enrollment, Identity
@@ -343,8 +343,8 @@ async def test_what_was_under_way_at_a_vendor_ends_without_its_row(lives: Databa
     (claimed,) = await claims.claim(lives, "lms", THEN, 10, lambda _: "UTC")
     await erased(lives)
     planner = Followups((), ACCOUNTS)
-    await claims.enrolled(lives, [(claimed, Placed(found=True))], planner, THEN)
-    await claims.ended(lives, claimed, EnrollmentState.DEAD, ADA.name, planner, THEN)
-    await claims.again(lives, claimed, THEN, ADA.name, THEN, blamed=True, doubtful=True)
+    await outcomes.enrolled(lives, [(claimed, Placed(found=True))], planner, THEN)
+    await outcomes.ended(lives, claimed, EnrollmentState.DEAD, ADA.name, planner, THEN)
+    await outcomes.again(lives, claimed, THEN, ADA.name, THEN, blamed=True, doubtful=True)
 
     assert naming(await contents(lives), ADA) == []

@@ -198,7 +198,7 @@ async def test_names_of_form_fields_and_what_goes_with_a_subscription_are_settin
 Act = Callable[[Anewspring], Awaitable[Any]]
 
 
-@pytest.mark.parametrize("manner", ["plain text", "formatted", "html"])
+@pytest.mark.parametrize("manner", ["plain text", "formatted"])
 @pytest.mark.parametrize(
     ("act", "error", "words"),
     [
@@ -216,12 +216,27 @@ Act = Callable[[Anewspring], Awaitable[Any]]
 )
 async def test_refusals_are_told_in_the_vendors_words(stage: Stage, manner: str, act: Act, error: type[VendorError], words: str) -> None:
     stage.environment.subscribe(LEARNER, COURSE)
-    stage.manners.html_errors = manner == "html"
     async with stage.client(format_errors=manner == "formatted") as client:
         with pytest.raises(error, match=words) as caught:
             await act(client)
 
     assert not {"<", "{", "style"} & set(str(caught.value).split())
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        pytest.param(lambda lms: lms.result(OTHER, COURSE), Unavailable, id="a read"),
+        pytest.param(lambda lms: lms.unsubscribe(OTHER, COURSE), UnknownOutcome, id="a write"),
+        pytest.param(lambda lms: lms.subscribe(LEARNER, COURSE), UnknownOutcome, id="a conflict"),
+    ],
+)
+async def test_a_page_is_not_the_apis_word_for_what_is_not_there(stage: Stage, act: Act, error: type[VendorError]) -> None:
+    stage.environment.subscribe(LEARNER, COURSE)
+    stage.manners.html_errors = True
+    async with stage.client() as client:
+        with pytest.raises(error, match="with an HTML page"):
+            await act(client)
 
 
 @pytest.mark.parametrize("format_errors", [False, True])

@@ -8,7 +8,7 @@ has seen it.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,14 +29,14 @@ async def look(account: OpenAccount, claim: Claim) -> Seen:
     standing = result is not None and _stands(result, claim)
     if result is not None and not standing and result.completed and _later(result, claim.accepts) and not await _heard(claim, result):
         raise Unheard
-    todo: tuple[str, ...] = _extends(result, claim) if result is not None and standing else _ways(result, claim)
+    todo: tuple[str, ...] = _changes(result, claim) if result is not None and standing else _ways(result, claim)
     todo += tuple(f"{_SCORE}{one}" for one in _scores(claim) if not (standing and result is not None and _scored(result, one, claim)))
     start_on = _first_day(result, claim) if result is not None and not standing else claim.start_on
     return Seen(standing, standing and not claim.asked, start_on=start_on, todo=todo)
 
 
 async def request(account: OpenAccount, claim: Claim, seen: Seen) -> Seen:
-    """Subscribe, renew, extend, score."""
+    """Subscribe, renew, extend, begin sooner, score."""
     client, done = _client(account), False
     for step in seen.todo:
         try:
@@ -63,7 +63,7 @@ async def undo(account: OpenAccount, claim: Claim) -> Undoing:
     result = await _result(account, claim)
     if result is None or (result.finished and not result.completed):
         return Undoing.ABSENT
-    if _completed_since(result, claim):
+    if result.completed and not _surely_before(result, claim.since):
         return Undoing.COMPLETED
     if result.finished:
         return Undoing.ABSENT
@@ -95,6 +95,13 @@ def _completed_since(result: Result, claim: Claim) -> bool:
     return result.completed and _later(result, claim.since)
 
 
+def _surely_before(result: Result, since: datetime) -> bool:
+    """Whether it was completed before this round, so that its seat may be ended; a day without a time is over when it ends."""
+    if result.completed_at is None and result.completed_on is not None:
+        return datetime.combine(result.completed_on + timedelta(days=1), time(), UTC) <= since
+    return result.completed_at is not None and result.completed_at <= since
+
+
 async def _heard(claim: Claim, result: Result) -> bool:
     """Whether the mirror knows what was reached."""
     with told_apart():
@@ -119,10 +126,19 @@ def _ways(result: Result | None, claim: Claim) -> tuple[str, ...]:
     return ("unsubscribe", "subscribe") if claim.terms.get("again") == "resubscribe" else ("renew",)
 
 
-def _extends(result: Result, claim: Claim) -> tuple[str, ...]:
-    """A seat that we asked for may have an older last day than is wanted by now; one that was found keeps its own until more is wished."""
-    asked = claim.state is EnrollmentState.ENROLLED or (claim.asked and claim.expire_on is not None)
-    return ("extend",) if asked and not claim.found and not (result.finished or result.completed) else ()
+def _changes(result: Result, claim: Claim) -> tuple[str, ...]:
+    """A seat that we asked for may have other days than are wanted by now; one that was found keeps its own."""
+    ours = claim.state is EnrollmentState.ENROLLED or claim.asked
+    if not ours or claim.found or result.finished or result.completed:
+        return ()
+    days = claim.state is EnrollmentState.ENROLLED or claim.expire_on is not None or _unending(claim)
+    early = claim.start_on is not None and result.start_on is not None and claim.start_on < result.start_on
+    return (*(("extend",) if days else ()), *(("advance",) if early else ()))
+
+
+def _unending(claim: Claim) -> bool:
+    """Whether it had a last day, and is to have none any more: where nobody wished for one, a course's own is left alone."""
+    return bool(claim.terms.get("unending")) and claim.expire_on is None
 
 
 def _scores(claim: Claim) -> Mapping[str, Any]:
@@ -164,9 +180,13 @@ async def _extend(client: Anewspring, claim: Claim) -> None:
     await _update(client, claim, renewed=False)
 
 
+async def _advance(client: Anewspring, claim: Claim) -> None:
+    await client.update_subscription(claim.learner, claim.target, start=claim.start_on)
+
+
 async def _update(client: Anewspring, claim: Claim, *, renewed: bool) -> None:
     start = claim.start_on if renewed else None
-    expire: Change = claim.expire_on or ("" if renewed else None)
+    expire: Change = claim.expire_on or ("" if renewed or _unending(claim) else None)
     try:
         await client.update_subscription(claim.learner, claim.target, start=start, expire=expire, expired=False)
     except NotFound as error:
@@ -185,4 +205,5 @@ _STEPS: Mapping[str, Callable[[Anewspring, Claim], Awaitable[None]]] = {
     "unsubscribe": _unsubscribe,
     "renew": _renew,
     "extend": _extend,
+    "advance": _advance,
 }

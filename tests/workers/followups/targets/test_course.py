@@ -1,5 +1,6 @@
 """Courses: whatever goes wrong with whichever write, the learner has one seat, and the row knows whose it was."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -174,6 +175,17 @@ async def test_a_seat_that_has_expired_is_renewed_without_its_old_last_day(scene
     assert (seat(scene).expire, seat(scene).is_expired(NOON.date())) == (None, False)
 
 
+async def test_what_is_asked_for_after_its_last_day_has_its_days_counted_anew(scene: Scene) -> None:
+    days = {"terms": {"again": "update", "start_days": 2, "expire_days": 60}, "start_on": date(2026, 1, 3), "expire_on": date(2026, 3, 1)}
+    await scene.wants(KIND, **days)
+    scene.faults["lms"].on(fault("lost before", "/api/subscribe/*"))
+    await scene.work("lms")
+
+    row = await scene.row()
+    assert told(row.state, row.wish, row.start_on, row.expire_on) == ("enrolled", None, date(2026, 3, 3), date(2026, 4, 30))
+    assert (seat(scene).start, seat(scene).expire) == (date(2026, 3, 3), date(2026, 4, 30))
+
+
 async def test_an_enrolled_one_is_extended(scene: Scene) -> None:
     wanted = await scene.wants(KIND, expire_on=date(2026, 5, 1))
     await scene.work("lms")
@@ -185,6 +197,58 @@ async def test_an_enrolled_one_is_extended(scene: Scene) -> None:
     assert told(row.state, row.found, row.wish) == ("enrolled", False, None)
     assert seat(scene).expire == date(2026, 7, 1)
     assert scene.faults["lms"].count("/api/subscribe/*") == 1
+
+
+@pytest.mark.parametrize(
+    ("terms", "before", "after"),
+    [
+        ({"unending": True}, (None, date(2026, 5, 1)), (None, None)),
+        ({}, (None, date(2026, 5, 1)), (None, date(2026, 5, 1))),
+        ({}, (date(2026, 3, 20), None), (date(2026, 3, 8), None)),
+    ],
+)
+async def test_an_enrolled_one_has_the_days_that_are_wanted_by_now(scene: Scene, terms: Any, before: Any, after: Any) -> None:
+    wanted = await scene.wants(KIND, start_on=before[0], expire_on=before[1])
+    await scene.work("lms")
+    wish = {"wish": EnrollmentWish.ENROLL.value, "due_at": scene.time}
+    await Enrollment.filter(id=wanted).update(start_on=after[0], expire_on=None, terms=terms, **wish)
+    await scene.work("lms")
+
+    assert (seat(scene).start, seat(scene).expire) == after
+
+
+@pytest.mark.parametrize(
+    ("when", "kept"),
+    [
+        ({}, True),
+        ({"completeDate": f"{OPENED:%Y-%m-%d}"}, True),
+        ({"completeDate": f"{LONG_AGO:%Y-%m-%d}"}, False),
+        ({"completeDateTime": f"{LONG_AGO:%Y-%m-%dT%H:%M:%SZ}"}, False),
+    ],
+)
+async def test_what_may_have_been_completed_in_a_seat_is_not_undone(scene: Scene, when: dict[str, str], kept: bool) -> None:
+    wanted = await scene.wants(KIND)
+    await scene.work("lms")
+    said = {"id": COURSE, "active": True, "completed": True, "expired": False, "finished": False, "parts": [], **when}
+    scene.faults["lms"].on(Instead(path="/api/getResults/*", status=200, body=json.dumps(said).encode()))
+    await scene.unwanted(wanted)
+    await scene.work("lms")
+
+    assert ((await scene.row()).state, seat(scene).ended) == (("closed", False) if kept else ("undone", True))
+
+
+async def test_a_page_that_a_proxy_answers_is_not_taken_for_the_vendors_word(scene: Scene) -> None:
+    wanted = await scene.wants(KIND)
+    await scene.work("lms")
+    page = Instead(path="/api/*", status=404, headers={"content-type": "text/html"}, body=b"<html>no such site</html>", times=3)
+    scene.faults["lms"].on(page)
+    await scene.unwanted(wanted)
+    await scene.enroller.round(scene.account("lms"))
+    between = await scene.row()
+    await scene.work("lms")
+
+    assert told(between.state, between.wish) == ("enrolled", "undo")
+    assert told((await scene.row()).state, seat(scene).ended) == ("undone", True)
 
 
 async def test_what_was_completed_is_not_undone(scene: Scene) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,18 @@ async def test_every_fault_of_the_update_ends_in_one_exercise(scene: Scene, wron
     assert told(row.state, row.found, row.remote, row.wish) == ("enrolled", False, str(numbers[0]), None), row.error
     assert scheduled(scene) == numbers[:1]
     assert scene.register.interventions[numbers[0]]["scheduledStart"] == START
+
+
+@pytest.mark.parametrize(
+    ("planned", "asked"), [(date(2026, 2, 20), "2026-03-15"), (date(2026, 3, 1), "2026-03-15"), (date(2026, 3, 2), "2026-03-02")]
+)
+async def test_an_exercise_is_not_scheduled_in_the_past(scene: Scene, planned: date, asked: str) -> None:
+    number = exercise(scene)
+    await scene.wants(KIND, start_on=planned)
+    await scene.work("kare")
+
+    assert str((await scene.row()).start_on) == asked
+    assert scene.register.interventions[number]["scheduledStart"].startswith(asked)
 
 
 async def test_the_pick_stands_in_the_row_before_kare_is_asked(scene: Scene) -> None:
