@@ -5,7 +5,7 @@ so whoever plans sees what the other has planned, and of two needs that leave on
 something is to be done at a vendor, the rules: what they may do in an hour is counted before anybody else counts it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from schemas.accounts import Account
@@ -17,12 +17,13 @@ from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
 from workers.followups.cases import Key, Traces, World, completed, involved, rooms, spent
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
+from workers.followups.tables import RuleState
 from workers.followups.written import Written
 from workers.mirror.facts import Fact
 from workers.statements import run
 
-#: How long to rely on it that nobody needs anything, where there are no rules.
-_QUIET = timedelta(minutes=1)
+#: How long to rely on it that nobody needs anything and no rule is applied, where there are no rules.
+QUIET = timedelta(minutes=1)
 _SUBSCRIPTIONS = """
     SELECT id FROM action_subscriptions WHERE account = $1 AND action_subscription_id = any($2)
     ORDER BY action_subscription_id COLLATE "C" FOR UPDATE"""
@@ -37,7 +38,7 @@ class Followups:
     """The rules, and the accounts that they lead to."""
 
     def __init__(self, rules: Sequence[Rule], accounts: Mapping[str, Account]) -> None:
-        self._rules, self._accounts = tuple(rules), accounts
+        self.rules, self._accounts = tuple(rules), accounts
         self._quiet_until: datetime | None = None
 
     async def plan(
@@ -50,7 +51,22 @@ class Followups:
         wanted = sorted(set(keys))
         if not wanted or await self._idle(connection, now):
             return
-        rules = {account: await rule_states.applied(connection, self._rules, account) for account in {key[0] for key in wanted}}
+        states = await rule_states.standing(connection, dialect)
+        await self._plan(connection, dialect, wanted, states, now, traces)
+        # Last: whoever walks has the subscriptions first, too.
+        await rule_states.missed(connection, dialect, states, self.rules, now)
+
+    async def _plan(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        wanted: Sequence[Key],
+        states: Mapping[str, RuleState],
+        now: datetime,
+        traces: Traces | None,
+    ) -> None:
+        accounts = {key[0] for key in wanted}
+        rules = {account: await rule_states.applied(connection, states, self.rules, account) for account in accounts}
         await hold(connection, dialect, wanted)
         world = await self._world(connection, dialect, wanted, rules, now)
         written = _planned(world, now, traces)
@@ -71,11 +87,12 @@ class Followups:
         return await touched.keys_of(connection, dialect, facts, self._accounts)
 
     async def _idle(self, connection: Connection, now: datetime) -> bool:
-        """Whether there is nothing to plan by: no rules, and no need that rules of another day have left."""
-        if self._rules:
+        """Whether there is nothing to plan by: no rules, and nothing that rules of another day, or of others, have left."""
+        if self.rules:
             return False
         if self._quiet_until is None or now >= self._quiet_until:
-            self._quiet_until = None if await NeedRow.all().using_db(connection).exists() else now + _QUIET
+            held = [await model.all().using_db(connection).exists() for model in (NeedRow, RuleState)]
+            self._quiet_until = None if any(held) else now + QUIET
         return self._quiet_until is not None
 
 
@@ -123,12 +140,17 @@ async def _outrun(connection: Connection, dialect: Dialect, world: World, now: d
 
 def _planned(world: World, now: datetime, traces: Traces | None) -> Written:
     written = Written(now)
+    for key, change in changes(world, now):
+        written.add(key, change, current().trace if traces is None else traces.get(key))
+    return written
+
+
+def changes(world: World, now: datetime) -> Iterator[tuple[Key, Change]]:
+    """What follows for each subscription, one after another."""
     for key in sorted(world.subscriptions):
-        trace = current().trace if traces is None else traces.get(key)
         for change in plan(world.case(key, now)):
             _taken(world, change)
-            written.add(key, change, trace)
-    return written
+            yield key, change
 
 
 def _taken(world: World, change: Change) -> None:
