@@ -4,6 +4,7 @@ Applying a rule, the end of a back-fill and other settings are facts that are co
 (`missed`) or waited for (`passed`), and a walk over what the rule may speak of (`workers/followups/walks.py`) makes up for it.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from tortoise.queryset import QuerySet
 from schemas.rules import Rule, When
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
-from workers.database import Connection, Database, Dialect
+from workers.database import Connection, Database, Dialect, told_apart
 from workers.followups.tables import RuleState
 from workers.mirror import runs
 from workers.mirror.tables import ActionSubscription
@@ -40,6 +41,11 @@ _MISSED = "UPDATE rule_states SET walked = NULL, walk_at = $1 WHERE walked IS NO
 _WALK_AGAIN = "UPDATE rule_states SET walked = NULL, walk_at = NULL"
 #: Any number beside which no other program locks in the same database: shared by everybody who plans.
 _ADVISORY_LOCK = 0x6D757268
+_PLANNING = """
+    SELECT virtualtransaction FROM pg_locks JOIN pg_database ON oid = database
+    WHERE locktype = 'advisory' AND objid = $1 AND classid = 0 AND objsubid = 1 AND datname = current_database()"""
+#: Seconds for which those who plan are waited for, and until they are looked at again.
+_PATIENCE, _SOON = 60, 0.05
 _WILD = frozenset("*?[")
 
 
@@ -65,11 +71,20 @@ async def standing(connection: Connection, dialect: Dialect) -> Mapping[str, Rul
 
 
 async def passed(database: Database) -> None:
-    """Return once everybody has ended who plans by less than what is committed now."""
+    """Return once everybody has ended who plans by less than what is committed now; nobody waits for us. Raises DatabaseAway."""
     if database.dialect == "sqlite":
         return  # one transaction at a time
-    async with database.transaction() as connection:
-        await connection.execute_query("SELECT pg_advisory_xact_lock($1)", [_ADVISORY_LOCK])
+    with told_apart():
+        async with asyncio.timeout(_PATIENCE):
+            planning = await _planning(database.connection)
+            while planning:
+                await asyncio.sleep(_SOON)
+                planning &= await _planning(database.connection)
+
+
+async def _planning(connection: Connection) -> set[str]:
+    """The transactions that hold the lock of whoever plans."""
+    return {row["virtualtransaction"] for row in await connection.execute_query_dict(_PLANNING, [_ADVISORY_LOCK])}
 
 
 async def applied(connection: Connection, states: Mapping[str, RuleState], rules: Sequence[Rule], account: str) -> tuple[Rule, ...]:
