@@ -152,7 +152,7 @@ class _Statuses(_Sweep):
         changed = [(row["account"], row["action_subscription_id"]) for row, status, _ in turned if status != row["status"]]
         async with told(connection, self._dialect, dict.fromkeys(changed, now), by="clock"):
             await _write(connection, self._dialect, [(row["id"], status, changes_at) for row, status, changes_at in turned])
-        # Also what did not change: who applies a rule makes what it may speak of due (`workers/followups/rule_states.py`).
+        # Also what did not change: it may be due because nobody could plan it (`workers/followups/walks.py`).
         await self._plan(connection, [(row["account"], row["action_subscription_id"]) for row in found], now)
         return len(changed)
 

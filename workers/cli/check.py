@@ -7,7 +7,7 @@ import click
 
 from schemas.reader import Role, config_path, rule_places
 from schemas.settings import Settings, redacted
-from workers.cli.options import FAILED, config_option, run, settings_for
+from workers.cli.options import FAILED, MISUSED, config_option, run, settings_for
 
 
 @click.command()
@@ -16,7 +16,7 @@ from workers.cli.options import FAILED, config_option, run, settings_for
 def check(config: Path | None, role: str) -> None:
     """Tell every mistake in the settings at once, then try the database and the broker.
 
-    Exits 2 on mistakes in the settings, 1 when database or broker is not as it should be.
+    Exits 2 on mistakes in the settings and on rules that cannot work, 1 when database, broker or an account is not as it should be.
     """
     part = Role(role)
     settings = settings_for(config, part)
@@ -25,7 +25,11 @@ def check(config: Path | None, role: str) -> None:
     problems = run(_try_out, settings, part, config)
     for problem in problems:
         click.echo(problem, err=True)
-    sys.exit(FAILED if problems else 0)
+    sys.exit(MISUSED if any(isinstance(one, Impossible) for one in problems) else FAILED if problems else 0)
+
+
+class Impossible(str):
+    """A mistake in the settings that only a vendor can tell."""
 
 
 async def _try_out(settings: Settings, role: Role, config: Path | None) -> list[str]:
@@ -65,7 +69,6 @@ async def _try_rules(settings: Settings, places: dict[str, str]) -> list[str]:
     from schemas.delivery import now_utc
     from workers.operations.rules import changed_targets, listed, unmarked
     from workers.vendors.anewspring import Anewspring
-    from workers.vendors.errors import VendorError
 
     for rule in await listed(settings.rules, settings.accounts):
         if rule.state == "vanished" and rule.needs:
@@ -74,17 +77,19 @@ async def _try_rules(settings: Settings, places: dict[str, str]) -> list[str]:
             click.echo(f"{places.get(rule.name, rule.name)}: pending, {rule.reason}: see `muster rules preview {rule.name}`")
     for name in await changed_targets(settings.rules):
         click.echo(f"warning: {places.get(name, name)}: its targets have changed; needs of before go on with the old ones", err=True)
-    problems = []
+    problems = list[str]()
     for name, account in settings.accounts.items():
         if account.vendor != "anewspring":
             continue
         vendor = Anewspring(account, now_utc)
         try:
-            problems += [f"{places.get(rule, rule)}: {why}" for rule, why in await unmarked(settings.rules, name, vendor)]
-        except VendorError:
-            pass  # trying the account tells
+            doubts = await unmarked(settings.rules, name, vendor)
         finally:
             await vendor.close()
+        said = [(one, f"{places.get(one.rule, one.rule)}: {one.why}") for one in doubts]
+        problems += [Impossible(text) for one, text in said if one.impossible]
+        for text in (text for one, text in said if not one.impossible):
+            click.echo(f"warning: {text}", err=True)
     return problems
 
 

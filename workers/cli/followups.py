@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -50,6 +49,12 @@ def _filters(command: Command) -> Command:
         click.option("--rule", help="Only those of this rule."),
         click.option("--account", help="Only those of this 4HSE account."),
         click.option("--subscription", help="Only those of this subscription."),
+        click.option(
+            "--overdue", is_flag=True, help="Only those whose due time has passed, whatever keeps them, or whose seat has expired."
+        ),
+        click.option(
+            "--alarms", is_flag=True, help="Only those at which a person should look: corrected, not valid in time, waiting too long."
+        ),
     )
     return functools.reduce(lambda made, option: option(made), reversed(options), command)
 
@@ -57,17 +62,13 @@ def _filters(command: Command) -> Command:
 @followups.command("list")
 @config_option
 @_filters
-@click.option("--overdue", is_flag=True, help="Only those whose due time has passed, whatever keeps them, or whose seat has expired.")
-@click.option("--alarms", is_flag=True, help="Only those at which a person should look: corrected, not valid in time, waiting too long.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many, the last moved first.")
 @json_option
-def list_followups(config: Path | None, overdue: bool, alarms: bool, limit: int, as_json: bool, **asked: str | None) -> None:
+def list_followups(config: Path | None, limit: int, as_json: bool, **asked: Any) -> None:
     """List needs: whose, by which rule, in what state and why."""
-    from schemas.delivery import now_utc
     from workers.operations.followups import find
 
-    wanted = replace(_wanted(asked, ()), alarms=alarms, late=now_utc() if overdue else None)
-    found = with_database(settings_for(config, Role.WORKER), functools.partial(find, wanted, limit))
+    found = with_database(settings_for(config, Role.WORKER), functools.partial(find, _wanted(asked, ()), limit))
     if as_json:
         print_json([_fields(one, _NEED) for one in found])
         return
@@ -99,7 +100,7 @@ def show(config: Path | None, need: UUID, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @by_option
 @json_option
-def release(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_json: bool, **asked: str | None) -> None:
+def release(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_json: bool, **asked: Any) -> None:
     """Say yes to needs that are held: by the guard, or until their next step is approved."""
     _decide("release", config, _meant(ids, asked, (NeedState.HELD,)), yes=yes, as_json=as_json, who=who)
 
@@ -112,7 +113,7 @@ def release(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @by_option
 @json_option
-def cancel(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_json: bool, reason: str | None, **asked: str | None) -> None:
+def cancel(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_json: bool, reason: str | None, **asked: Any) -> None:
     """Say no to needs: they are undone for good, and what was done for them as their rules say.
 
     What the guard keeps from being undone stays as it is.
@@ -121,19 +122,21 @@ def cancel(config: Path | None, ids: tuple[UUID, ...], yes: bool, who: str, as_j
     _decide("cancel", config, _meant(ids, asked, open_states), yes=yes, as_json=as_json, who=who, reason=reason)
 
 
-def _meant(ids: tuple[UUID, ...], asked: dict[str, str | None], states: tuple[NeedState, ...]) -> "Wanted":
+def _meant(ids: tuple[UUID, ...], asked: dict[str, Any], states: tuple[NeedState, ...]) -> "Wanted":
     if not ids and not any(asked.values()):
-        fail("say which: give ids, or --rule, --state, --account, --subscription", MISUSED)
+        fail("say which: give ids, or --state, --rule, --account, --subscription, --overdue, --alarms", MISUSED)
     return _wanted(asked, states, ids)
 
 
-def _wanted(asked: dict[str, str | None], states: tuple[NeedState, ...], ids: tuple[UUID, ...] = ()) -> "Wanted":
+def _wanted(asked: dict[str, Any], states: tuple[NeedState, ...], ids: tuple[UUID, ...] = ()) -> "Wanted":
+    from schemas.delivery import now_utc
     from workers.operations.followups import Wanted
 
-    chosen = asked.get("state")
+    chosen = asked["state"]
     if chosen and states and chosen not in states:
         fail(f"what is {chosen} is none of these: {', '.join(states)}", MISUSED)
-    return Wanted(ids, (NeedState(chosen),) if chosen else states, asked.get("rule"), asked.get("account"), asked.get("subscription"))
+    named = {name: asked[name] for name in ("rule", "account", "subscription", "alarms")}
+    return Wanted(ids, (NeedState(chosen),) if chosen else states, late=now_utc() if asked["overdue"] else None, **named)
 
 
 def _decide(verb: str, config: Path | None, wanted: "Wanted", *, yes: bool, as_json: bool, **more: Any) -> None:

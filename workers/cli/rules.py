@@ -15,7 +15,8 @@ from workers.cli.screen import local_time, print_table
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
     from workers.database import Database
-    from workers.operations.rules import Explained, Preview
+    from workers.operations.previews import Preview
+    from workers.operations.rules import Explained
 
 
 @click.group()
@@ -111,9 +112,10 @@ def _chosen(settings: Settings, names: list[str] | tuple[str, ...]) -> list[Rule
 
 
 async def _previews(settings: Settings, chosen: list[Rule], limit: int, database: "Database") -> list["Preview"]:
-    from workers.operations.rules import preview
+    from schemas.delivery import now_utc
+    from workers.operations.previews import preview
 
-    return [await preview(database, rule, settings.accounts, limit) for rule in chosen]
+    return [await preview(database, rule, settings.rules, settings.accounts, limit, now_utc()) for rule in chosen]
 
 
 async def _apply(chosen: list[Rule], who: str, database: "Database") -> None:
@@ -138,9 +140,9 @@ async def _explained(settings: Settings, subscription: str, account: str | None)
 def _print(one: "Preview") -> None:
     statuses = ", ".join(f"{status} {count:,}" for status, count in sorted(one.by_status.items()))
     click.echo(f"{click.style(one.name, bold=True)} ({one.state}): holds for {one.holds:,} now" + (f": {statuses}" if statuses else ""))
-    click.echo(f"  would enroll {one.enroll:,}  unmatched {one.unmatched:,}  planned already {one.planned:,}")
-    if one.enroll > one.max_per_hour:
-        click.echo(f"  more than max_per_hour = {one.max_per_hour:,}: the rest is held until `muster followups release`")
+    click.echo(f"  would enroll {one.enroll:,}  held {one.held:,}  unmatched {one.unmatched:,}  planned already {one.planned:,}")
+    if one.held:
+        click.echo(f"  held until `muster followups release`: over max_per_hour = {one.max_per_hour:,}, or to be approved")
     for account in one.unfilled:
         click.echo(f"  the first back-fill of {account} is not over: nothing is planned there before it is")
     if one.rows:

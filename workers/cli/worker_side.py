@@ -24,9 +24,9 @@ from workers.clock import Clock
 from workers.consumer import Consumer
 from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
 from workers.envelopes import readmitted
-from workers.followups.directory import look_again
 from workers.followups.enroller import Enroller
 from workers.followups.recorder import Recorder
+from workers.followups.walks import Walks
 from workers.handlers import handle
 from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
@@ -136,6 +136,7 @@ class Worker:
         yield Scheduler(database, self._mirror, accounts, self._now, chores=chores).run()
         yield Clock(database, self._mirror, self._now).run()
         assert self._mirror.followups is not None
+        yield Walks(database, self._mirror.followups, self._now).run()
         yield Enroller(database, accounts, self._mirror.followups, self._now).run()
         yield Recorder(database, accounts, self._mirror.followups, self._now, self._mirror.clock_skew).run()
         self._relay = Relay(database, self._settings.broker_url, self._settings.data_dir, self._now)
@@ -164,7 +165,7 @@ class Worker:
                 await close_database()
 
     async def _open_patiently(self) -> Database:
-        """Open the database, see to its schema and to what an older version and older settings held, waiting loudly while it is away."""
+        """Open the database, see to its schema and to what an older version held, waiting loudly while it is away."""
         async for attempt in stamina.retry_context(DatabaseAway, attempts=None, timeout=None, wait_initial=0.5, wait_max=5.0):
             with attempt:
                 try:
@@ -173,7 +174,6 @@ class Worker:
                         await migrate(database)
                     await check_schema(database)
                     await _readmit(self._pipeline(database))
-                    await look_again(database, self._now())
                     return database
                 except DatabaseAway as away:
                     log.error(Log.DATABASE_AWAY, error=str(away))

@@ -5,7 +5,7 @@ so whoever plans sees what the other has planned, and of two needs that leave on
 something is to be done at a vendor, the rules: what they may do in an hour is counted before anybody else counts it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -20,6 +20,7 @@ from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
 from workers.followups.cases import Key, Traces, completed, involved, rooms
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
+from workers.followups.tables import RuleState
 from workers.followups.world import World
 from workers.followups.written import Written
 from workers.mirror.facts import Fact
@@ -29,8 +30,8 @@ log = structlog.get_logger()
 
 #: When to look again at what the planner failed on: it may take a correction of ours.
 _MISTAKEN = timedelta(minutes=15)
-#: How long to rely on it that nobody needs anything, where there are no rules.
-_QUIET = timedelta(minutes=1)
+#: How long to rely on it that nobody needs anything and no rule is applied, where there are no rules.
+QUIET = timedelta(minutes=1)
 _SUBSCRIPTIONS = """
     SELECT id FROM action_subscriptions WHERE account = $1 AND action_subscription_id = any($2)
     ORDER BY action_subscription_id COLLATE "C" FOR UPDATE"""
@@ -45,7 +46,7 @@ class Followups:
     """The rules, and the accounts that they lead to."""
 
     def __init__(self, rules: Sequence[Rule], accounts: Mapping[str, Account]) -> None:
-        self._rules, self._accounts = tuple(rules), accounts
+        self.rules, self._accounts = tuple(rules), accounts
         self._quiet_until: datetime | None = None
 
     async def plan(
@@ -58,7 +59,22 @@ class Followups:
         wanted = sorted(set(keys))
         if not wanted or await self._idle(connection, now):
             return
-        rules = {account: await rule_states.applied(connection, self._rules, account) for account in {key[0] for key in wanted}}
+        states = await rule_states.standing(connection, dialect)
+        await self._plan(connection, dialect, wanted, states, now, traces)
+        # Last: whoever walks has the subscriptions first, too.
+        await rule_states.missed(connection, dialect, states, self.rules, now)
+
+    async def _plan(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        wanted: Sequence[Key],
+        states: Mapping[str, RuleState],
+        now: datetime,
+        traces: Traces | None,
+    ) -> None:
+        accounts = {key[0] for key in wanted}
+        rules = {account: await rule_states.applied(connection, states, self.rules, account) for account in accounts}
         await hold(connection, dialect, wanted)
         world = await self._world(connection, dialect, wanted, rules, now)
         written = _planned(world, now, traces)
@@ -79,11 +95,12 @@ class Followups:
         return await touched.keys_of(connection, dialect, facts, self._accounts)
 
     async def _idle(self, connection: Connection, now: datetime) -> bool:
-        """Whether there is nothing to plan by: no rules, and no need that rules of another day have left."""
-        if self._rules:
+        """Whether there is nothing to plan by: no rules, and nothing that rules of another day, or of others, have left."""
+        if self.rules:
             return False
         if self._quiet_until is None or now >= self._quiet_until:
-            self._quiet_until = None if await NeedRow.all().using_db(connection).exists() else now + _QUIET
+            held = [await model.all().using_db(connection).exists() for model in (NeedRow, RuleState)]
+            self._quiet_until = None if any(held) else now + QUIET
         return self._quiet_until is not None
 
 
@@ -131,22 +148,23 @@ async def _outrun(connection: Connection, dialect: Dialect, world: World, now: d
 
 def _planned(world: World, now: datetime, traces: Traces | None) -> Written:
     written = Written(now)
-    for key in sorted(world.subscriptions):
-        trace = current().trace if traces is None else traces.get(key)
-        for change in _changes(world, key, now, written):
-            _taken(world, change)
-            written.add(key, change, trace)
+    for key, change in changes(world, now, written.look_again):
+        written.add(key, change, current().trace if traces is None else traces.get(key))
     return written
 
 
-def _changes(world: World, key: Key, now: datetime, written: Written) -> Sequence[Change]:
-    """What the planner says of one; a mistake of ours there holds up nothing else, and is looked at again."""
-    try:
-        return plan(world.case(key, now))
-    except Exception as error:  # noqa: BLE001 - what has changed in the mirror is written, whatever we make of it
-        log.error(Log.PLANNING_FAILED, account=key[0], subscription=key[1], error=type(error).__name__)
-        written.look_again(key, now + _MISTAKEN)
-        return ()
+def changes(world: World, now: datetime, mistaken: Callable[[Key, datetime], None]) -> Iterator[tuple[Key, Change]]:
+    """What follows for each subscription, one after another; where that is a mistake of ours, it is told when to look again."""
+    for key in sorted(world.subscriptions):
+        try:
+            planned = plan(world.case(key, now))
+        except Exception as error:  # noqa: BLE001 - what has changed in the mirror is written, whatever we make of it
+            log.error(Log.PLANNING_FAILED, account=key[0], subscription=key[1], error=type(error).__name__)
+            mistaken(key, now + _MISTAKEN)
+            continue
+        for change in planned:
+            _taken(world, change)
+            yield key, change
 
 
 def _taken(world: World, change: Change) -> None:

@@ -1,7 +1,12 @@
-"""Which rules may plan: those that a person applied as they are now, on accounts whose first back-fill is over."""
+"""Which rules may plan: those that a person applied as they are now, on accounts whose first back-fill is over.
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+Applying a rule, the end of a back-fill and other settings are facts that are committed once; whoever plans by what was before is noted
+(`missed`) or waited for (`passed`), and a walk over what the rule may speak of (`workers/followups/walks.py`) makes up for it.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from tortoise.expressions import Q
@@ -10,42 +15,96 @@ from tortoise.queryset import QuerySet
 from schemas.rules import Rule, When
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
-from workers.database import Connection, Dialect
+from workers.database import Connection, Database, Dialect, told_apart
 from workers.followups.tables import RuleState
 from workers.mirror import runs
 from workers.mirror.tables import ActionSubscription
+from workers.statements import run
 
+#: What others planned without a rule is made up for so much later: they may go on to.
+LATER = timedelta(minutes=5)
+_NOT_WALKED = ("walked", "walk_at", "reached")
 _WRITE = Upsert(
     table="rule_states",
-    columns={"name": "text", "digest": "text", "applied_at": "timestamptz"},
+    columns={
+        "name": "text",
+        "digest": "text",
+        "applied_at": "timestamptz",
+        "walked": "text",
+        "walk_at": "timestamptz",
+        "reached": "bigint",
+    },
     key=("name",),
-    update=("digest", "applied_at"),
+    update=("digest", "applied_at", *_NOT_WALKED),
 )
+_MISSED = "UPDATE rule_states SET walked = NULL, walk_at = $1 WHERE walked IS NOT NULL AND name = any($2)"
+_WALK_AGAIN = "UPDATE rule_states SET walked = NULL, walk_at = NULL"
+#: Any number beside which no other program locks in the same database: shared by everybody who plans.
+_ADVISORY_LOCK = 0x6D757268
+_PLANNING = """
+    SELECT virtualtransaction FROM pg_locks JOIN pg_database ON oid = database
+    WHERE locktype = 'advisory' AND objid = $1 AND classid = 0 AND objsubid = 1 AND datname = current_database()"""
+#: Seconds for which those who plan are waited for, and until they are looked at again.
+_PATIENCE, _SOON = 60, 0.05
 _WILD = frozenset("*?[")
 
 
-async def applied(connection: Connection, rules: Sequence[Rule], account: str) -> tuple[Rule, ...]:
+async def apply(connection: Connection, dialect: Dialect, rules: Iterable[Rule], now: datetime) -> None:
+    """From now on these rules plan as they are now; a worker that has them so walks what they may speak of."""
+    chosen = sorted(rules, key=lambda rule: rule.name)
+    unwalked = dict.fromkeys(_NOT_WALKED)
+    await _WRITE.execute(
+        connection, dialect, [{"name": rule.name, "digest": rule.digest, "applied_at": now, **unwalked} for rule in chosen]
+    )
+
+
+async def walk_again(connection: Connection, dialect: Dialect) -> None:
+    """The first back-fill of an account is over: every rule that was applied before is walked again."""
+    await run(connection, dialect, _WALK_AGAIN)
+
+
+async def standing(connection: Connection, dialect: Dialect) -> Mapping[str, RuleState]:
+    """The rules as they were applied, for one who plans by them to the transaction's end."""
+    if dialect == "postgres":
+        await connection.execute_query("SELECT pg_advisory_xact_lock_shared($1)", [_ADVISORY_LOCK])
+    return {one.name: one for one in await RuleState.all().using_db(connection)}
+
+
+async def passed(database: Database) -> None:
+    """Return once everybody has ended who plans by less than what is committed now; nobody waits for us. Raises DatabaseAway."""
+    if database.dialect == "sqlite":
+        return  # one transaction at a time
+    with told_apart():
+        async with asyncio.timeout(_PATIENCE):
+            planning = await _planning(database.connection)
+            while planning:
+                await asyncio.sleep(_SOON)
+                planning &= await _planning(database.connection)
+
+
+async def _planning(connection: Connection) -> set[str]:
+    """The transactions that hold the lock of whoever plans."""
+    return {row["virtualtransaction"] for row in await connection.execute_query_dict(_PLANNING, [_ADVISORY_LOCK])}
+
+
+async def applied(connection: Connection, states: Mapping[str, RuleState], rules: Sequence[Rule], account: str) -> tuple[Rule, ...]:
     """The rules that may plan for subscriptions of this 4HSE account."""
     mine = [rule for rule in rules if rule.when.account is None or account in rule.when.account]
     if not mine or not await runs.filled(account, connection):
         return ()
-    digests = {one.name: one.digest for one in await RuleState.all().using_db(connection)}
-    return tuple(rule for rule in mine if digests.get(rule.name) == rule.digest)
+    return tuple(rule for rule in mine if stands(rule, states))
 
 
-async def apply(connection: Connection, dialect: Dialect, rules: Iterable[Rule], now: datetime) -> None:
-    """From now on these rules plan as they are now: what they may speak of is looked at by the clock."""
-    chosen = sorted(rules, key=lambda rule: rule.name)
-    await _WRITE.execute(connection, dialect, [{"name": rule.name, "digest": rule.digest, "applied_at": now} for rule in chosen])
-    for rule in chosen:
-        await candidates(rule.when).using_db(connection).update(changes_at=now)
+def stands(rule: Rule, states: Mapping[str, RuleState]) -> bool:
+    """Whether a rule was applied as it is."""
+    return rule.name in states and states[rule.name].digest == rule.digest
 
 
-async def look_again(connection: Connection, account: str, now: datetime) -> None:
-    """The account's first back-fill is over: the clock looks at all of it for the rules that were applied before."""
-    if not await RuleState.all().using_db(connection).exists():
-        return
-    await ActionSubscription.filter(account=account, state=SubscriptionState.LIVE.value).using_db(connection).update(changes_at=now)
+async def missed(connection: Connection, dialect: Dialect, states: Mapping[str, RuleState], rules: Sequence[Rule], now: datetime) -> None:
+    """Note which applied rules these are not, in the transaction that planned by these alone: the settings are older or newer."""
+    mine = {rule.name for rule in rules if stands(rule, states)}
+    if names := sorted(one.name for one in states.values() if one.walked is not None and one.name not in mine):
+        await run(connection, dialect, _MISSED, now + LATER, names)
 
 
 def candidates(when: When) -> QuerySet[ActionSubscription]:

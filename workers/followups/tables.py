@@ -23,6 +23,12 @@ class RuleState(Model):
     name = fields.TextField()
     digest = fields.TextField()
     applied_at = fields.DatetimeField()
+    #: The digest of the last walk over the rows that it may speak of, as long as nobody has planned without it since; and from when on
+    #: there may be another.
+    walked = fields.TextField(null=True)
+    walk_at = fields.DatetimeField(null=True)
+    #: The row that the walk under way has come to.
+    reached = fields.BigIntField(null=True)
 
     class Meta:
         table = "rule_states"

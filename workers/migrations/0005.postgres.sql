@@ -13,3 +13,9 @@ CREATE TABLE account_calendars (
     boundary INT NOT NULL,
     CONSTRAINT uid_account_calendars_key UNIQUE (account)
 );
+
+-- How far the rows that an applied rule may speak of have been looked at.
+ALTER TABLE rule_states
+    ADD walked TEXT,
+    ADD walk_at TIMESTAMPTZ,
+    ADD reached BIGINT;

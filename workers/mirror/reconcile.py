@@ -21,7 +21,7 @@ from schemas.logs import Log
 from schemas.states import DriftKind, RunState, SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Database
-from workers.followups.rule_states import look_again
+from workers.followups.rule_states import walk_again
 from workers.mirror import runs
 from workers.mirror.apply import Mirror
 from workers.mirror.drift import Disagreement, agrees, disagreement, seen_to, touches
@@ -179,7 +179,7 @@ class _Reconcile:
             first = not await runs.filled(self._run.account, connection)
             await self._save(connection, state=state.value, error=error, ended_at=self._now(), **counted)
             if first and await runs.filled(self._run.account, connection):
-                await look_again(connection, self._run.account, self._now())
+                await walk_again(connection, self._database.dialect)
         run = self._run
         self._told(run)
         counts = {"missing": run.missing, "extra": run.extra, "different": run.different, "unreadable": run.unreadable}

@@ -10,9 +10,10 @@ from pathlib import Path
 from schemas.accounts import Account
 from schemas.rules import Rule, Target
 from workers.database import Database
-from workers.followups.directory import Entry, known, unmatched, write
+from workers.followups.directory import Entry, known, write
 from workers.followups.identities import KINDS, OFFICE, Known, asked, learner
 from workers.followups.tables import Identity, Need
+from workers.followups.walks import look_again, unmatched
 from workers.mirror.tables import ActionSubscription
 
 _COLUMNS = list(Entry._fields)
@@ -49,7 +50,7 @@ async def find(*, account: str | None = None, kind: str | None = None, limit: in
 async def missing(database: Database, accounts: Mapping[str, Account]) -> list[Missing]:
     """Whom needs wait for, whatever else keeps them; what has no id, or none of a kind that the account knows, cannot be mapped."""
     waiting: defaultdict[tuple[str, str, str, str | None], set[object]] = defaultdict(set)
-    needs = await unmatched(database.connection, database.dialect)
+    needs = [need for need, _ in await unmatched(database)]
     for start in range(0, len(needs), _PART):
         part = await Need.filter(id__in=needs[start : start + _PART])
         rows = await _subscriptions(part)
@@ -120,7 +121,11 @@ def _problem(line: Sequence[str], accounts: Mapping[str, Account]) -> str | None
 
 
 async def load(database: Database, path: Path, accounts: Mapping[str, Account], now: datetime) -> int:
-    """Import a file, all of it or nothing; raises BadFile and OSError. Returns how many identities it holds."""
+    """Import a file, all of it or nothing, and have looked at again what waited for it; raises BadFile and OSError.
+
+    Returns how many identities it holds.
+    """
     entries = read(path, accounts)
-    await write(database, entries, now)
+    await write(database, entries)
+    await look_again(database, now)
     return len(entries)

@@ -11,18 +11,19 @@ from tests.services import commands
 from workers.database import close_database, open_database
 
 _SETTINGS = """\
+database = "{database}"
 [accounts.hse]
 vendor = "4hse"
 base_url = "http://127.0.0.1:9"
 insecure = true
 access_token_file = "key"
-limits = { attempts = 1, timeout = 1 }
+limits = {{ attempts = 1, timeout = 1 }}
 [accounts.lms]
 vendor = "anewspring"
 base_url = "http://127.0.0.1:9"
 insecure = true
 api_key_file = "key"
-limits = { attempts = 1, timeout = 1 }
+limits = {{ attempts = 1, timeout = 1 }}
 """
 RULE = """\
 [[rules]]
@@ -51,10 +52,11 @@ class Desk:
     """A directory with settings and a database."""
 
     home: Path
+    database_url: str
 
     def settings(self, text: str) -> None:
         """Write the settings' rules."""
-        (self.home / "muster.toml").write_text(_SETTINGS + text)
+        (self.home / "muster.toml").write_text(_SETTINGS.format(database=self.database_url) + text)
 
     async def muster(self, *arguments: str, answer: str = "") -> Done:
         """Run a command to its end; `answer` is typed at it."""
@@ -63,7 +65,7 @@ class Desk:
 
     async def stored(self, *make: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Put rows into the database."""
-        await open_database(f"sqlite://{self.home / 'muster-data' / 'muster.sqlite3'}")
+        await open_database(self.database_url)
         try:
             for one in make:
                 await one()
@@ -71,10 +73,10 @@ class Desk:
             await close_database()
 
 
-async def ruled(home: Path) -> Desk:
+async def ruled(home: Path, database_url: str) -> Desk:
     """The settings written and the database made."""
     (home / "key").write_text("key")
-    made = Desk(home)
+    made = Desk(home, database_url)
     made.settings(RULE)
     assert (await made.muster("init")).code == 0
     return made

@@ -15,9 +15,9 @@ HELD, LATE = uuid4(), uuid4()
 
 
 @pytest_asyncio.fixture
-async def desk(tmp_path: Path) -> Desk:
+async def desk(tmp_path: Path, database_url: str) -> Desk:
     """A rule that is pending, a need that the guard holds, and one that is overdue."""
-    made = await ruled(tmp_path)
+    made = await ruled(tmp_path, database_url)
     await made.stored(
         lambda: subscription("a"),
         lambda: subscription("b"),

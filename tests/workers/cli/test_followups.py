@@ -14,9 +14,9 @@ HELD, LATE = uuid4(), uuid4()
 
 
 @pytest_asyncio.fixture
-async def desk(tmp_path: Path) -> Desk:
+async def desk(tmp_path: Path, database_url: str) -> Desk:
     """A need that the guard holds, and one that is overdue."""
-    made = await ruled(tmp_path)
+    made = await ruled(tmp_path, database_url)
     await made.stored(
         lambda: subscription("a"),
         lambda: subscription("b"),
@@ -78,10 +78,22 @@ async def test_what_is_cancelled_stays_undone(desk: Desk) -> None:
     assert [one["reason"] for one in moves] == [f"{CANCELLED}: the course is closed"]
 
 
+async def test_what_is_late_alone_is_cancelled_and_of_what_is_held_what_is_late_alone_released(desk: Desk) -> None:
+    released = await desk.muster("followups", "release", "--overdue", "--yes")
+    alarming = await desk.muster("followups", "cancel", "--alarms", "--rule", "water", "--yes")
+    done = await desk.muster("followups", "cancel", "--overdue", "--yes", "--json")
+
+    assert ("release: 0" in released.out, "cancel: 0" in alarming.out) == (True, True)
+    assert [one["id"] for one in done.json] == [str(LATE)]
+
+
 async def test_without_saying_which_nothing_is_done(desk: Desk) -> None:
     for verb in ("release", "cancel"):
         done = await desk.muster("followups", verb, "--yes")
-        assert (done.code, done.err) == (2, "muster: say which: give ids, or --rule, --state, --account, --subscription\n")
+        assert (done.code, done.err) == (
+            2,
+            "muster: say which: give ids, or --state, --rule, --account, --subscription, --overdue, --alarms\n",
+        )
     wrong = await desk.muster("followups", "release", "--state", "valid", "--yes")
 
     assert (wrong.code, "none of these: held" in wrong.err) == (2, True)

@@ -29,8 +29,8 @@ learner = "{{subscriber_code}}"
 
 
 @pytest_asyncio.fixture
-async def desk(tmp_path: Path) -> Desk:
-    return await ruled(tmp_path)
+async def desk(tmp_path: Path, database_url: str) -> Desk:
+    return await ruled(tmp_path, database_url)
 
 
 async def test_who_is_missing_is_imported_and_listed(desk: Desk) -> None:
@@ -58,11 +58,11 @@ async def test_a_bad_file_is_told_line_by_line_and_nothing_is_imported(desk: Des
     assert (await desk.muster("identities", "list", "--json")).json == []
 
 
-async def test_whom_another_template_finds_goes_once_a_worker_begins(tmp_path: Path) -> None:
-    muster = Muster(tmp_path, tables=ACCOUNTS)
+async def test_whom_another_template_finds_goes_once_a_worker_begins(tmp_path: Path, database_url: str) -> None:
+    muster = Muster(tmp_path, tables=ACCOUNTS, database=database_url)
     try:
         await asyncio.to_thread(muster.run, "init")
-        await open_database(f"sqlite://{muster.data_dir / 'muster.sqlite3'}")
+        await open_database(database_url)
         await subscription("a")
         await NeedTarget.create(need=(await need("a", rule())).id, step=0, state="unmatched")
         await asyncio.to_thread(muster.start, "serve")

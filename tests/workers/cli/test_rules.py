@@ -1,5 +1,6 @@
 """`muster rules` and what `muster check` says of rules, as real commands."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from workers.simulators.server import served
 
 
 @pytest_asyncio.fixture
-async def desk(tmp_path: Path) -> Desk:
-    return await ruled(tmp_path)
+async def desk(tmp_path: Path, database_url: str) -> Desk:
+    return await ruled(tmp_path, database_url)
 
 
 async def test_a_rule_is_previewed_applied_and_then_applied(desk: Desk) -> None:
@@ -30,7 +31,7 @@ async def test_a_rule_is_previewed_applied_and_then_applied(desk: Desk) -> None:
 
     assert before.out.splitlines()[1].split()[:2] == ["fire", "pending"]
     assert "fire (pending): holds for 2 now: NEW 2" in shown.out
-    assert "would enroll 1  unmatched 1  planned already 0" in shown.out
+    assert "would enroll 1  held 0  unmatched 1  planned already 0" in shown.out
     assert "C-a" in shown.out
     assert (refused.code, still[0]["state"]) == (1, "pending")
     assert (done.code, after[0]["state"]) == (0, "applied"), done.err
@@ -67,14 +68,15 @@ async def test_a_subscription_is_explained(desk: Desk) -> None:
 
 
 async def test_check_warns_of_vanished_rules_and_changed_targets_that_needs_hold(desk: Desk) -> None:
-    await desk.stored(lambda: need("a", rule("gone")), lambda: need("a", rule()))
+    over = [functools.partial(need, id_, rule("gone"), state=state) for id_, state in (("b", "valid"), ("c", "undone"))]
+    await desk.stored(lambda: need("a", rule("gone")), lambda: need("a", rule()), *over)
     desk.settings(RULE.replace('"FIRE"', '"OTHER"'))
 
     done = await desk.muster("check", "--role", "worker")
 
     assert "warning: rule gone has vanished, and 1 needs go on as it planned them" in done.err
-    assert "warning: rules.fire (line 13): its targets have changed" in done.err
-    assert "rules.fire (line 13): pending, it is new" in done.out
+    assert "warning: rules.fire (line 14): its targets have changed" in done.err
+    assert "rules.fire (line 14): pending, it is new" in done.out
 
 
 DRILL = """\
@@ -90,9 +92,9 @@ exercise = { account = "kare", rule_id = 7, start = "+1d 10:00", length = "1h" }
     [
         (
             RULE.replace('"FST-*"', '"FST-*", action_type = "MAINTENANCE"'),
-            "when.action_type (line 13): an LMS knows persons, and MAINTENANCE is for none",
+            "when.action_type (line 14): an LMS knows persons, and MAINTENANCE is for none",
         ),
-        (DRILL, "when.subscriber_type (line 13): an exercise is an office's"),
+        (DRILL, "when.subscriber_type (line 14): an exercise is an office's"),
     ],
 )
 async def test_check_refuses_what_cannot_work_with_name_and_line(desk: Desk, rules: str, problem: str) -> None:
@@ -104,21 +106,42 @@ async def test_check_refuses_what_cannot_work_with_name_and_line(desk: Desk, rul
     assert f"rules.fire.{problem}" in done.err
 
 
+RESULT: dict[str, Any] = {
+    "account": "lms",
+    "learner": "JS001",
+    "course": "FIRE",
+    "activity": "",
+    "attempt": 0,
+    "version": 1,
+    "completed": False,
+    "withdrawn": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        (False, "lms shows what FIRE holds once somebody's result in it is known"),
+        (True, "lms could not be asked what FIRE holds: Unavailable: "),
+    ],
+)
+async def test_check_says_what_of_a_mark_it_could_not_ask(desk: Desk, known: bool, why: str) -> None:
+    if known:
+        await desk.stored(lambda: CourseResult.create(**RESULT, observed_at=now_utc()))
+    desk.settings(RULE + "pass = { grade = 80 }\n")
+
+    done = await desk.muster("check", "--role", "worker")
+
+    assert done.code == 1  # as neither account can be reached
+    assert f"warning: rules.fire (line 14): {why}" in done.err
+
+
 async def test_check_refuses_a_mark_on_a_lesson_with_name_and_line(desk: Desk) -> None:
     environment = Environment("key", now_utc)
     environment.add_user("JS001")
     environment.add_course("FIRE", Activity("READ", "Lesson"))
     environment.subscribe("JS001", "FIRE")
-    reached: dict[str, Any] = {
-        "account": "lms",
-        "learner": "JS001",
-        "course": "FIRE",
-        "activity": "",
-        "attempt": 0,
-        "version": 1,
-        "completed": False,
-    }
-    await desk.stored(lambda: CourseResult.create(**reached, observed_at=now_utc(), withdrawn=False))
+    await desk.stored(lambda: CourseResult.create(**RESULT, observed_at=now_utc()))
     async with served(simulator(environment)) as url:
         desk.settings(RULE + "pass = { grade = 80 }\n")
         path = desk.home / "muster.toml"
@@ -127,5 +150,5 @@ async def test_check_refuses_a_mark_on_a_lesson_with_name_and_line(desk: Desk) -
         )
         done = await desk.muster("check", "--role", "worker")
 
-    assert done.code == 1
-    assert "rules.fire (line 13): pass.grade: FIRE holds only Lessons and the like, which have no mark" in done.err
+    assert done.code == 2
+    assert "rules.fire (line 14): pass.grade: FIRE holds only Lessons and the like, which have no mark" in done.err

@@ -1,24 +1,14 @@
 """Which rules may plan, on both databases."""
 
-from collections.abc import Iterable
-from datetime import datetime
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from schemas.rules import When, matches
 from tests.workers.followups.mirrored import NOON, filled, rule, subscription
-from workers.clock import Clock
-from workers.database import Connection, Database, Dialect
+from workers.database import Database
 from workers.followups import rule_states
-from workers.mirror.apply import Mirror
 from workers.mirror.tables import ActionSubscription
-
-
-async def looked_at() -> list[str]:
-    """What the clock is to look at."""
-    return [row.action_subscription_id for row in await ActionSubscription.filter(changes_at=NOON)]
 
 
 async def test_a_rule_plans_once_it_was_applied_as_it_is_and_the_back_fill_is_over(database: Database) -> None:
@@ -26,7 +16,8 @@ async def test_a_rule_plans_once_it_was_applied_as_it_is_and_the_back_fill_is_ov
     other = rule("other", when={"account": "second"})
 
     async def planning(account: str = "hse") -> list[str]:
-        return [one.name for one in await rule_states.applied(database.connection, [changed, other], account)]
+        states = await rule_states.standing(database.connection, database.dialect)
+        return [one.name for one in await rule_states.applied(database.connection, states, [changed, other], account)]
 
     async with database.transaction() as connection:
         await rule_states.apply(connection, database.dialect, [old, other], NOON)
@@ -48,47 +39,8 @@ async def test_a_run_that_saw_only_a_part_or_did_not_end_is_no_back_fill(databas
         await rule_states.apply(connection, database.dialect, [rule()], NOON)
     await filled(**run)
 
-    assert await rule_states.applied(database.connection, [rule()], "hse") == ()
-
-
-async def test_applying_a_rule_has_the_clock_look_at_what_it_may_speak_of(database: Database) -> None:
-    await subscription("a")
-    await subscription("b", action_code="HLT-01")
-    await subscription("c", state="deleted")
-
-    async with database.transaction() as connection:
-        await rule_states.apply(connection, database.dialect, [rule()], NOON)
-
-    assert await looked_at() == ["a"]
-
-
-async def test_the_clock_then_has_it_planned_though_its_status_stays(database: Database) -> None:
-    await subscription("a")
-    planned: list[tuple[str, str]] = []
-
-    class Planner:
-        async def plan(self, connection: Connection, dialect: Dialect, keys: Iterable[tuple[str, str]], now: datetime) -> None:
-            planned.extend(keys)
-
-    mirror = cast("Mirror", SimpleNamespace(calendars={}, followups=Planner()))
-    async with database.transaction() as connection:
-        await rule_states.apply(connection, database.dialect, [rule()], NOON)
-    await Clock(database, mirror, lambda: NOON).sweep()
-
-    assert planned == [("hse", "a")]
-
-
-async def test_the_end_of_the_back_fill_has_it_look_at_everything_if_a_rule_was_applied_before(database: Database) -> None:
-    await subscription("a")
-    await subscription("b", account="second")
-    async with database.transaction() as connection:
-        await rule_states.look_again(connection, "hse", NOON)
-    assert not await ActionSubscription.filter(changes_at=NOON).exists()
-
-    async with database.transaction() as connection:
-        await rule_states.apply(connection, database.dialect, [rule(when={"action_code": "Z"})], NOON)
-        await rule_states.look_again(connection, "hse", NOON)
-    assert await looked_at() == ["a"]
+    states = await rule_states.standing(database.connection, database.dialect)
+    assert await rule_states.applied(database.connection, states, [rule()], "hse") == ()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.workers.made import NOON
 from tests.workers.vendors.acme import ACTION, OFFICE, OTHER_OFFICE, PATIENT, TENANT, Stage, acme, staged
 from workers.database import Database
 from workers.followups import rule_states
+from workers.followups.tables import RuleState
 from workers.mirror import reconcile as reconciling
 from workers.mirror import runs
 from workers.mirror.apply import Mirror
@@ -461,19 +462,20 @@ async def test_another_account_is_not_looked_at(desk: Desk) -> None:
     assert (await ActionSubscription.get(account="other")).state == "live"
 
 
-async def test_the_first_whole_run_has_the_clock_look_at_everything_for_the_rules_that_were_applied_before(desk: Desk) -> None:
-    async def due() -> int:
-        return await ActionSubscription.filter(changes_at__lte=now()).count()
+async def test_the_first_whole_run_has_the_rules_walked_that_were_applied_before(desk: Desk) -> None:
+    async def walked() -> bool:
+        return (await RuleState.get()).walked is not None
 
     await ReconcileRun.all().delete()
     async with desk.database.transaction() as connection:
         await rule_states.apply(connection, desk.database.dialect, [rule(when={"action_code": "another"})], NOON)
+    await RuleState.all().update(walked="as it is")
     await desk.reconcile(Asked(status="NEW"))
     await desk.reconcile(dry_run=True)
-    assert await due() == 0
+    assert await walked()
 
     await desk.reconcile()
-    assert await due() == ROWS
-    await ActionSubscription.all().update(changes_at=None)
+    assert not await walked()
+    await RuleState.all().update(walked="as it is")
     await desk.reconcile()
-    assert await due() == 0
+    assert await walked()

@@ -8,7 +8,7 @@ import pytest
 from schemas.states import NeedState
 from tests.workers.followups.mirrored import ACCOUNTS, NOON, need, rule, subscription
 from workers.database import Database
-from workers.followups.directory import Entry, known, known_there, look_again
+from workers.followups.directory import Entry, known, known_there
 from workers.followups.tables import Need, NeedTarget
 from workers.operations.identities import BadFile, Missing, find, load, missing
 
@@ -118,17 +118,12 @@ async def waiting(state: str, step: str = "unmatched") -> None:
     await NeedTarget.create(need=made.id, step=1, state=step)
 
 
-@pytest.mark.parametrize("how", ["import", "template"])
-async def test_what_waited_for_an_identity_is_looked_at_again_at_once_whatever_its_state(database: Database, file: File, how: str) -> None:
-    """A worker that begins looks for the sake of templates."""
+async def test_what_waited_for_an_identity_is_looked_at_again_at_once_whatever_its_state(database: Database, file: File) -> None:
     for state in ("unmatched", "held", "failed", "dead", "overdue", "valid", "undone"):
         await waiting(state)
     await waiting("enrolled", step="enrolled")
 
-    if how == "import":
-        await load(database, file(f"{HEAD}lms,person,p1,u1\n"), ACCOUNTS, NOON)
-    else:
-        await look_again(database, NOON)
+    await load(database, file(f"{HEAD}lms,person,p1,u1\n"), ACCOUNTS, NOON)
 
     assert {one.state for one in await Need.all() if one.look_at == NOON} == {"unmatched", "held", "failed", "dead", "overdue"}
 

@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from schemas.accounts import AnewspringAccount
 from schemas.rules import Rule
 from schemas.states import NeedState
 from tests.workers.followups.mirrored import ACCOUNTS, NOON, filled, need, rule, subscription
 from workers.database import Database
-from workers.mirror.tables import ActionSubscription, CourseResult
-from workers.operations import rules as operations
-from workers.operations.rules import apply, changed_targets, explain, listed, preview, unmarked
+from workers.mirror.tables import CourseResult
+from workers.operations.rules import Doubt, apply, changed_targets, explain, listed, unmarked
 from workers.simulators.anewspring import Activity, Environment, simulator
 from workers.simulators.server import served
 from workers.vendors.anewspring import Anewspring
@@ -60,6 +57,8 @@ async def test_a_rule_that_is_applied_is_pending_where_the_first_back_fill_is_no
 async def test_a_vanished_rule_is_told_with_its_needs_even_if_it_was_never_applied_here(database: Database) -> None:
     await need("s1", rule("gone"))
     await need("s2", rule("gone"))
+    for state in (NeedState.VALID, NeedState.UNDONE):
+        await need(state.value, rule("gone"), state=state.value)
 
     (found,) = await listed([], ACCOUNTS)
 
@@ -70,42 +69,10 @@ async def test_changed_targets_are_told_and_other_changes_are_not(database: Data
     await need("s1", rule("a"))
     await need("s1", rule("b"))
     await need("s1", rule("c"))
+    await need("s1", rule("d"), state=NeedState.VALID.value)
     other = {"account": "lms", "course": "OTHER"}
 
-    assert await changed_targets([rule("a", enroll=other), rule("b", max_per_hour=3), rule("c")]) == ["a"]
-
-
-async def test_a_preview_counts_what_holds_what_would_be_enrolled_and_who_is_unmatched(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(operations, "_PART", 2)  # so that these few rows are several parts
-    await subscription("a")
-    await subscription("b", status="EXPIRED")
-    await subscription("c", subscriber_code=None)
-    await subscription("d")
-    await subscription("e", status="VALID")
-    await subscription("f", action_code="HLT-01")
-    await subscription("g", last_certificate_id="second")
-    chosen = rule(max_per_hour=1)
-    await need("d", chosen, state=NeedState.ENROLLED.value)
-    await need("g", chosen, state=NeedState.VALID.value)
-
-    found = await preview(database, chosen, ACCOUNTS, 3)
-
-    assert (found.state, found.holds, found.enroll, found.unmatched, found.planned) == ("pending", 5, 3, 1, 1)
-    assert found.by_status == {"NEW": 4, "EXPIRED": 1}
-    assert [(row.subscription, row.outcome) for row in found.rows] == [("a", "enroll"), ("b", "enroll"), ("c", "unmatched")]
-    assert found.unfilled == ["hse"]
-    await filled()
-    assert (await preview(database, chosen, ACCOUNTS, 0)).unfilled == []
-
-
-async def test_a_preview_changes_nothing(database: Database) -> None:
-    await subscription("a")
-    await preview(database, rule(), ACCOUNTS, 10)
-
-    assert (await listed([rule()], ACCOUNTS))[0].state == "pending"
-    assert not await ActionSubscription.filter(changes_at__not_isnull=True).exists()
+    assert await changed_targets([rule("a", enroll=other), rule("b", max_per_hour=3), rule("c"), rule("d", enroll=other)]) == ["a"]
 
 
 async def test_a_subscription_is_explained_rule_by_rule_with_its_needs(database: Database) -> None:
@@ -156,6 +123,7 @@ async def test_marks_where_none_are_to_be_had_are_found_by_a_learner_who_is_know
             await client.close()
 
     assert found == [
-        ("reading", "pass.grade: READING holds only Lessons and the like, which have no mark"),
-        ("scored-text", "enroll.score: TEXT is a Lesson or the like, which has no mark"),
+        Doubt("reading", "pass.grade: READING holds only Lessons and the like, which have no mark", impossible=True),
+        Doubt("new", "lms shows what NEW holds once somebody's result in it is known"),
+        Doubt("scored-text", "enroll.score: TEXT is a Lesson or the like, which has no mark", impossible=True),
     ]
