@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # the simulated vendors take a while to import, and `--help` 
     from workers.cli.story.scene import Scene, Shown, Step
     from workers.simulators.acme import Acme
 
-#: Seconds that something may take to show.
-_PATIENCE = 30.0
+#: Seconds that something may take to show, and that muster takes to end where a part of it failed.
+_PATIENCE, _GRACE = 30.0, 10.0
 #: Everything that would take its time takes none here.
 _POLLS = {"ispring": {"observations": "1s"}, "kare": {"attendance": "1s"}}
 _RULE = {
@@ -113,14 +113,15 @@ async def tell(scene: "Scene", stop: asyncio.Event, running: "asyncio.Task[None]
                 rows.append((step.story, step.how, *(proof or (f"does not show within {patience:g} s", ""))))
                 screen.show()
 
-    until = [asyncio.create_task(telling()), asyncio.create_task(stop.wait()), running]
-    await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
-    cut_short = not until[0].done() or running.done()
-    for task in until[:2]:
+    story, stopping = asyncio.create_task(telling()), asyncio.create_task(stop.wait())
+    await asyncio.wait([story, stopping, running], return_when=asyncio.FIRST_COMPLETED)
+    for task in (story, stopping):
         task.cancel()
-    await asyncio.wait(until[:2])
-    if not cut_short:
-        until[0].result()
+    await asyncio.wait([story, stopping])
+    if not story.cancelled() and (fault := story.exception()) is not None:
+        await asyncio.wait([running], timeout=_GRACE)  # a step fails where a part of muster has failed before it
+        if not running.done():
+            raise fault
     click.echo(f"\n{len(rows)} things happened, {sum(shown)} of them muster knows.")
     return all(shown)
 

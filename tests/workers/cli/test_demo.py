@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,17 +120,18 @@ async def test_it_ends_at_the_step_that_does_not_show(
     assert "does not show within 3 s" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("seconds", "url"), [(0.5, None), (6.0, "http://127.0.0.1:1")], ids=["at once", "after a step that it failed"])
 async def test_it_ends_when_a_part_of_muster_fails(
-    stage: tuple[Scene, "asyncio.Task[None]", asyncio.Event], capsys: pytest.CaptureFixture[str]
+    seconds: float, url: str | None, stage: tuple[Scene, "asyncio.Task[None]", asyncio.Event], capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene, _, stop = stage
 
     async def failing() -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(seconds)
         raise ZeroDivisionError
 
     failed = asyncio.create_task(failing())
-    async with asyncio.timeout(10):
-        await tell(scene, stop, failed)
+    async with asyncio.timeout(25):
+        await tell(replace(scene, url=url or scene.url), stop, failed)
     assert isinstance(failed.exception(), ZeroDivisionError)
     assert "17 things" not in capsys.readouterr().out
