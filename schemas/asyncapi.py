@@ -28,7 +28,10 @@ def envelope_schema(kind: EventType) -> dict[str, Any]:
         "id": {"type": "string", "format": "uuid", "description": "The same when an event is told again."},
         "source": {**text, "format": "uri-reference", "description": "muster/ and the account."},
         "type": {"const": kind.value},
-        "subject": {**text, "description": "Account and subscription, or account and the result's key: events are in order within it."},
+        "subject": {
+            **text,
+            "description": "Account and subscription, or account and the key of a result that names none: events are in order within it.",
+        },
         "time": {"type": "string", "format": "date-time"},
         "sequence": {"type": "string", "pattern": "^[0-9]{12,}$", "description": "Counts up by one within a subject."},
         "datacontenttype": {"const": "application/json"},

@@ -192,7 +192,7 @@ EVENTS: Mapping[EventType, type[Data]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that has happened; `subject` is the subscription's id, or a result's key, within the account."""
+    """Something that has happened; `subject` is the subscription's id, or the key of a result that names none, within the account."""
 
     type: EventType
     account: str

@@ -52,6 +52,7 @@ class Log(StrEnum):
     RELAYING = "relay.telling"
     RELAY_AWAY = "relay.away"
     EVENT_REFUSED = "event.refused"
+    EVENT_UNREADABLE = "event.unreadable"
     CLOCK_SWEPT = "clock.swept"
     CLOCK_FAILED = "clock.failed"
     RETAINED = "retention.done"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,16 @@ class Journal:
 
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
         self._path, self._limit = path, limit
+        #: Whoever gave up waiting for a slow disk leaves a thread that still writes.
+        self._writing = threading.Lock()
 
     def write(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Return once the events are on disk; raises OSError."""
         lines = b"".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for one in events)
+        with self._writing:
+            self._append(lines)
+
+    def _append(self, lines: bytes) -> None:
         if self._path.exists() and self._path.stat().st_size >= self._limit:
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:

@@ -1,6 +1,7 @@
 """Events for internal teams: rows until the broker has confirmed them. `workers/relay.py` publishes them."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +9,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from tortoise import fields
 from tortoise.models import Model
 from uuid_utils.compat import uuid7
 
 from schemas.delivery import now_utc
 from schemas.events import Event, EventType, cloud_event
+from schemas.logs import Log
 from workers.bulk import Upsert
 from workers.database import Connection, Database, Dialect
 from workers.statements import as_time, as_uuid, run
+
+log = structlog.get_logger()
 
 
 class OutboxEvent(Model):
@@ -32,6 +37,8 @@ class OutboxEvent(Model):
     data = fields.JSONField[dict[str, object]](decoder=json.loads)
     due_at = fields.DatetimeField()
     attempts = fields.IntField()
+    #: Why it could not be told, where that is its own fault or its listeners'.
+    reason = fields.TextField(null=True)
 
     class Meta:
         table = "outbox"
@@ -119,14 +126,20 @@ async def _raised(connection: Connection, dialect: Dialect, by: Counter[str]) ->
 LEASE = timedelta(seconds=30)
 
 
+#: Seconds until what could not be told is told again, by how often it was tried; the last of them from then on.
+_PAUSES = (0.5, 2.0, 10.0, 60.0, 300.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event that is ours to tell until the lease ends; `told` is what is told."""
+    """An event that is ours to tell until the lease ends; `told` is what is told, and `body` the same as JSON."""
 
     row: int
     id: UUID
     type: EventType
+    attempts: int
     told: dict[str, Any]
+    body: bytes
 
 
 #: Only the oldest of a subject: the next is not there to be claimed before that one is told. Asked row by row in the order of the
@@ -138,35 +151,57 @@ _CLAIM = """
         ORDER BY o.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
     UPDATE outbox SET due_at = $3, attempts = attempts + 1 WHERE id IN (SELECT id FROM due)
-    RETURNING id, event, type, account, subject, sequence, at, data"""
+    RETURNING id, event, type, account, subject, sequence, at, data, attempts"""
 _TOLD = "DELETE FROM outbox WHERE id = any($1)"
 _RELEASE = "UPDATE outbox SET due_at = $2 WHERE id = any($1)"
+_PAUSE = "UPDATE outbox SET due_at = $2, reason = $3 WHERE id = $1"
 
 
 async def claim(database: Database, now: datetime, limit: int) -> list[Waiting]:
-    """Take the oldest events of so many subjects, at most `limit`; other relays leave them alone until `now + LEASE`."""
+    """Take the oldest events of so many subjects, at most `limit`; other relays leave them alone until `now + LEASE`.
+
+    One that cannot be read keeps nobody waiting but its subject.
+    """
+    found, unreadable = list[Waiting](), list[tuple[Mapping[str, Any], str]]()
     async with database.transaction() as connection:
-        return [_waiting(row) for row in await run(connection, database.dialect, _CLAIM, now, limit, now + LEASE)]
+        for row in await run(connection, database.dialect, _CLAIM, now, limit, now + LEASE):
+            try:
+                found.append(_waiting(row))
+            except (ValueError, TypeError) as error:
+                unreadable.append((row, _wrong(row, error)))
+        for one, why in unreadable:
+            await run(connection, database.dialect, _PAUSE, one["id"], now + _pause(one["attempts"]), why)
+    for one, why in unreadable:
+        log.warning(Log.EVENT_UNREADABLE, event_id=str(one["event"]), reason=why)
+    return found
 
 
-async def settle(database: Database, told: Sequence[Waiting], untold: Sequence[Waiting], now: datetime) -> None:
-    """Forget what was told, and let go of what was not."""
+async def settle(database: Database, told: Sequence[Waiting], untold: Sequence[tuple[Waiting, str | None]], now: datetime) -> None:
+    """Forget what was told, and let go of what was not: at once, or for a while where a reason says that it is not the outlet's fault."""
     async with database.transaction() as connection:
         if told:
             await run(connection, database.dialect, _TOLD, [one.row for one in told])
-        if untold:
-            await run(connection, database.dialect, _RELEASE, [one.row for one in untold], now)
+        if free := [one.row for one, why in untold if why is None]:
+            await run(connection, database.dialect, _RELEASE, free, now)
+        for one, why in untold:
+            if why is not None:
+                await run(connection, database.dialect, _PAUSE, one.row, now + _pause(one.attempts), why)
+
+
+def _pause(attempts: int) -> timedelta:
+    seconds = _PAUSES[min(attempts, len(_PAUSES)) - 1]
+    return timedelta(seconds=seconds) * random.uniform(0.9, 1.1)  # noqa: S311 - spreads them, hides nothing
 
 
 #: An event that was tried so often and is still here waits for more than a broker that was away for a moment.
 OFTEN = 5
-_AFRESH = "UPDATE outbox SET attempts = 0 WHERE event = any($1) AND attempts >= $2 RETURNING event"
+_AFRESH = "UPDATE outbox SET attempts = 0, due_at = $3, reason = NULL WHERE event = any($1) AND attempts >= $2 RETURNING event"
 _DROP = "DELETE FROM outbox WHERE event = any($1) AND attempts >= $2 RETURNING event"
 
 
 async def afresh(connection: Connection, dialect: Dialect, events: Collection[UUID]) -> set[UUID]:
-    """Try events that could not be told as if for the first time; gives those that still could not. They are due all the while."""
-    return {as_uuid(row["event"]) for row in await run(connection, dialect, _AFRESH, sorted(events), OFTEN)}
+    """Try events that could not be told as if for the first time, now; gives those that still could not."""
+    return {as_uuid(row["event"]) for row in await run(connection, dialect, _AFRESH, sorted(events), OFTEN, now_utc())}
 
 
 async def drop(connection: Connection, dialect: Dialect, events: Collection[UUID]) -> set[UUID]:
@@ -175,6 +210,14 @@ async def drop(connection: Connection, dialect: Dialect, events: Collection[UUID
 
 
 def _waiting(row: Mapping[str, Any]) -> Waiting:
-    event, at = UUID(str(row["event"])), as_time(row["at"])
+    event, type_ = UUID(str(row["event"])), EventType(row["type"])
     given = {name: row[name] for name in ("type", "account", "subject", "sequence")}
-    return Waiting(row["id"], event, EventType(row["type"]), cloud_event(id=event, at=at, data=json.loads(row["data"]), **given))
+    told = cloud_event(id=event, at=as_time(row["at"]), data=json.loads(row["data"]), **given)
+    body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    return Waiting(row["id"], event, type_, row["attempts"], told, body)
+
+
+def _wrong(row: Mapping[str, Any], error: Exception) -> str:
+    if row["type"] not in [kind.value for kind in EventType]:
+        return "this version knows no such type"
+    return f"it cannot be read ({type(error).__name__})"

@@ -1,61 +1,55 @@
-"""The outbox to whoever listens: RabbitMQ's exchange `muster.events`, or embedded a file of JSON lines.
+"""The outbox to whoever listens, by one of the outlets (`workers/outlets.py`).
 
     claim: of each subject the oldest ▶ publish together ▶ the broker confirms ▶ the rows are gone ▶ their subjects' next
-                                              └ unknown: the rows are free again, and the same events are told again
+                                              ├ a queue rejects it, or does not confirm: its subject waits, the others go on
+                                              └ the connection is gone: the rows are free again, and the same events are told again
 
 So events are in order per subject, whatever number of relays there is, and told at least once; their ids tell a repeated one.
 Nobody listening is no error: the broker confirms and drops.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-import aio_pika
 import stamina
 import structlog
-from aio_pika.abc import AbstractConnection, AbstractExchange
-from aiormq.exceptions import DeliveryError
 
-from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE
 from schemas.delivery import now_utc
-from schemas.events import CONTENT_TYPE
 from schemas.logs import Log
-from workers.consumer import declare
 from workers.database import Database, DatabaseAway
 from workers.journal import LIMIT, NAME, Journal
 from workers.outbox import Waiting, claim, settle
+from workers.outlets import DEADLINE, Outlet, at_broker, on_disk
 
 log = structlog.get_logger()
 
-#: Events that are under way at once, and seconds until a confirm is not waited for any more: less than the lease.
-GROUP, DEADLINE = 200, 10.0
-#: Seconds between looks at an outbox in which nothing is due.
+#: Events that are under way at once.
+GROUP = 200
+#: Seconds between looks at the outbox while nothing is due, or something under way takes its time.
 IDLE = 0.25
-
-
-class Outlet(Protocol):
-    """Where events go."""
-
-    async def tell(self, events: Sequence[Waiting]) -> Sequence[Waiting]:
-        """Those that are there for certain."""
 
 
 class Relay:
     """Tells what is in the outbox: to the broker, or without one to the file in `data_dir`."""
 
     def __init__(
-        self, database: Database, broker_url: str | None, data_dir: Path, now: Callable[[], datetime] = now_utc, limit: int = LIMIT
+        self,
+        database: Database,
+        broker_url: str | None,
+        data_dir: Path,
+        now: Callable[[], datetime] = now_utc,
+        *,
+        limit: int = LIMIT,
+        deadline: float = DEADLINE,
     ) -> None:
         self._database, self._now = database, now
         self._outlet: Callable[[], AbstractAsyncContextManager[Outlet]] = (
-            partial(_on_disk, Journal(data_dir / NAME, limit)) if broker_url is None else partial(_at_broker, broker_url)
+            partial(on_disk, Journal(data_dir / NAME, limit)) if broker_url is None else partial(at_broker, broker_url, deadline)
         )
         #: Why nothing is told; None while it is.
         self.away: str | None = "not connected yet"
@@ -72,31 +66,15 @@ class Relay:
     async def _connected(self) -> None:
         served = False
         try:
-            async with self._outlet() as outlet:
+            async with self._outlet() as outlet, _telling(self._database, outlet, self._now) as telling:
                 while True:
                     self._back()
-                    if not await self._tell(outlet):
-                        await asyncio.sleep(IDLE)
+                    await telling.go_on()
                     served = True
         except (*BROKER_FAULTS, DatabaseAway) as fault:
             self._gone(str(fault) if isinstance(fault, DatabaseAway) else type(fault).__name__)
             if not served:
                 raise  # the next attempt waits longer; after a connection that served, hardly at all
-
-    async def _tell(self, outlet: Outlet) -> int:
-        """Tell one group, and see to it that the rest of it is free again, also when this ends in the midst of it."""
-        claimed = await claim(self._database, self._now(), GROUP)
-        if not claimed:
-            return 0
-        told: Sequence[Waiting] = ()
-        try:
-            told = await outlet.tell(claimed)
-        finally:
-            there = {one.row for one in told}
-            await settle(self._database, told, [one for one in claimed if one.row not in there], self._now())
-        if len(told) < len(claimed):
-            raise ConnectionError("the broker did not confirm")
-        return len(told)
 
     def _back(self) -> None:
         if self.away is not None:
@@ -109,71 +87,65 @@ class Relay:
         self.away = reason
 
 
-class _Broker:
-    """An open connection to RabbitMQ."""
+class _Telling:
+    """The events that are under way: claimed, and neither told nor free again."""
 
-    def __init__(self, connection: AbstractConnection, exchange: AbstractExchange) -> None:
-        self._connection, self._exchange = connection, exchange
+    def __init__(self, database: Database, outlet: Outlet, now: Callable[[], datetime]) -> None:
+        self._database, self._outlet, self._now = database, outlet, now
+        self._under_way = dict[asyncio.Task[str | None], Sequence[Waiting]]()
+        self._claiming: asyncio.Task[list[Waiting]] | None = None
 
-    async def tell(self, events: Sequence[Waiting]) -> Sequence[Waiting]:
-        """Publish together, and wait for each confirm."""
-        confirmed = await asyncio.gather(*map(self._confirmed, events))
-        return [one for one, there in zip(events, confirmed, strict=True) if there]
+    async def go_on(self) -> None:
+        """Take what is due, and settle what is answered meanwhile; what takes longer stays under way, and holds up nothing else."""
+        if room := GROUP - sum(map(len, self._under_way.values())):
+            self._claiming = asyncio.create_task(claim(self._database, self._now(), room))
+            self._begin(await asyncio.shield(self._claiming))
+        if not self._under_way:
+            await asyncio.sleep(IDLE)
+            return
+        answered, _ = await asyncio.wait(self._under_way, timeout=IDLE)
+        for fault in await self._settle(answered):
+            raise fault
 
-    async def _confirmed(self, one: Waiting) -> bool:
-        message = aio_pika.Message(
-            json.dumps(one.told, ensure_ascii=False, separators=(",", ":")).encode(),
-            content_type=CONTENT_TYPE,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=str(one.id),
-            type=one.type.value,
-            app_id="muster",
-        )
-        try:
-            with heartbeats_missed():
-                async with asyncio.timeout(DEADLINE):
-                    assert self._connection.transport is not None
-                    # A blocked connection would still put the frame on the wire later: wait for it to be unblocked before writing.
-                    await self._connection.transport.connection.ready()
-                    await self._exchange.publish(message, one.type.routing_key, mandatory=False)
-        except DeliveryError:
-            # A queue that is full and rejects. The others have it; telling it again would hold them up, and double it for them.
-            log.warning(Log.EVENT_REFUSED, event_id=str(one.id), type=one.type)
-        except BROKER_FAULTS:
-            return False
-        return True
+    async def end(self) -> None:
+        """Wait for no more answers; what has none is free again, also where this ends in the midst of a claim."""
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+            self._begin([] if self._claiming.exception() else self._claiming.result())
+        if left := list(self._under_way):
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left)
+            with suppress(DatabaseAway):  # then they are free when their lease ends
+                await self._settle(left)
+
+    def _begin(self, claimed: Sequence[Waiting]) -> None:
+        self._claiming = None
+        self._under_way |= {asyncio.create_task(becomes): part for part, becomes in self._outlet.tell(claimed)}
+
+    async def _settle(self, answered: Iterable[asyncio.Task[str | None]]) -> list[BaseException]:
+        """Write down what became of them; gives the outlet's faults."""
+        told, untold, faults = list[Waiting](), list[tuple[Waiting, str | None]](), list[BaseException]()
+        for task in answered:
+            part = self._under_way.pop(task)
+            if task.cancelled():
+                untold += [(one, None) for one in part]
+            elif (fault := task.exception()) is not None:
+                untold += [(one, None) for one in part]
+                faults.append(fault)
+            elif (why := task.result()) is not None:
+                untold += [(one, why) for one in part]
+            else:
+                told += part
+        if told or untold:
+            await settle(self._database, told, untold, self._now())
+        return faults
 
 
 @asynccontextmanager
-async def _at_broker(url: str) -> AsyncIterator[Outlet]:
-    connection = None
+async def _telling(database: Database, outlet: Outlet, now: Callable[[], datetime]) -> AsyncIterator[_Telling]:
+    telling = _Telling(database, outlet, now)
     try:
-        with heartbeats_missed():
-            async with asyncio.timeout(10):
-                connection = await aio_pika.connect(url, timeout=10)
-                await declare(connection)
-                channel = await connection.channel(publisher_confirms=True)
-                exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
-        yield _Broker(connection, exchange)
+        yield telling
     finally:
-        if connection is not None:
-            with suppress(*BROKER_FAULTS), heartbeats_missed():
-                async with asyncio.timeout(5):
-                    await connection.close()
-
-
-class _File:
-    """The file of JSON lines."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    async def tell(self, events: Sequence[Waiting]) -> Sequence[Waiting]:
-        """Write all of them."""
-        await asyncio.to_thread(self._journal.write, [one.told for one in events])
-        return events
-
-
-@asynccontextmanager
-async def _on_disk(journal: Journal) -> AsyncIterator[Outlet]:
-    yield _File(journal)
+        await telling.end()

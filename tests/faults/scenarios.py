@@ -6,6 +6,7 @@ from typing import Any
 from tests.faults.followups import followups, followups_embedded
 from tests.faults.kills import embedded, receiver, worker
 from tests.faults.outages import alarm, broker, database
+from tests.faults.relaying import relay
 from tests.faults.replays import replay, replay_embedded
 from tests.faults.trial import Figures, Ground
 
@@ -16,6 +17,7 @@ SCENARIOS: Mapping[str, Callable[[Ground], Coroutine[Any, Any, Figures]]] = {
     "broker": broker,
     "alarm": alarm,
     "database": database,
+    "relay": relay,
     "replay": replay,
     "replay-embedded": replay_embedded,
     "followups": followups,

@@ -1,9 +1,12 @@
 """Events are CloudEvents, their documents say what they are, and neither holds a person's name."""
 
+import copy
 import json
 import re
 import warnings
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -167,3 +170,88 @@ def test_the_asyncapi_document_says_what_the_relay_does() -> None:
 
 def test_a_document_is_written_for_each_type_and_one_for_all() -> None:
     assert set(documents("1")) == {"asyncapi.json", *(f"{kind}.json" for kind in EventType)}
+
+
+#: What consumers rely on: of each type the fields that its data has, with their JSON types, and those that are always there.
+PUBLISHED = Path(__file__).with_name("published_events.json")
+Shape = dict[str, dict[str, Any]]
+
+
+def shapes() -> Shape:
+    """The same of this program."""
+    found = {}
+    for kind in EventType:
+        data = envelope_schema(kind)["properties"]["data"]
+        found[kind.value] = {
+            "required": sorted(data.get("required", [])),
+            "properties": {name: bare(one) for name, one in sorted(data["properties"].items())},
+        }
+    return found
+
+
+def bare(schema: Any) -> Any:
+    """A schema without words."""
+    if isinstance(schema, list):
+        return [bare(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: bare(one) for name, one in schema.items() if name not in ("title", "description", "default")}
+
+
+def broken(published: Shape, now: Shape) -> list[str]:
+    """What consumers rely on and do not find any more."""
+    wrong = [f"{kind} is gone" for kind in published if kind not in now]
+    for kind in published.keys() & now.keys():
+        was, is_ = published[kind], now[kind]
+        wrong += [f"{kind}: {name} is not always there any more" for name in was["required"] if name not in is_["required"]]
+        for name, shape in was["properties"].items():
+            if is_["properties"].get(name) != shape:
+                wrong.append(f"{kind}: {name} was {json.dumps(shape)}, and is {json.dumps(is_['properties'].get(name))}")
+    return sorted(wrong)
+
+
+def test_no_published_field_is_removed_or_means_another_type() -> None:
+    wrong = broken(json.loads(PUBLISHED.read_text()), shapes())
+
+    assert not wrong, "\n".join([*wrong, "Leave the type as it is, and make a `….v2` beside it in schemas/events.py."])
+
+
+def test_every_type_and_field_is_written_down_as_published() -> None:
+    assert shapes() == json.loads(PUBLISHED.read_text()), "a field or type more: `python -m tests.schemas.test_events` writes it down"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(
+            lambda kind: kind["properties"].pop("subject_code"), 'x.v1: subject_code was {"type": "string"}, and is null', id="gone"
+        ),
+        pytest.param(
+            lambda kind: kind["properties"].update(subject_code={"type": "integer"}),
+            'x.v1: subject_code was {"type": "string"}, and is {"type": "integer"}',
+            id="retyped",
+        ),
+        pytest.param(lambda kind: kind["required"].clear(), "x.v1: subject_code is not always there any more", id="optional"),
+        pytest.param(lambda kind: kind["properties"].update(more={"type": "string"}), None, id="a field more"),
+    ],
+)
+def test_what_breaks_a_consumer_is_told_from_what_does_not(change: Callable[[dict[str, Any]], object], says: str | None) -> None:
+    published: Shape = {"x.v1": {"required": ["subject_code"], "properties": {"subject_code": {"type": "string"}}}}
+    now = copy.deepcopy(published)
+    change(now["x.v1"])
+
+    assert broken(published, now) == [*filter(None, [says])]
+    assert broken(published, {}) == ["x.v1 is gone"]
+
+
+def _written(found: Shape) -> str:
+    """A field a line."""
+    kinds = []
+    for kind, one in found.items():
+        fields = ",\n".join(f"   {json.dumps(name)}: {json.dumps(shape)}" for name, shape in one["properties"].items())
+        kinds.append(f' {json.dumps(kind)}: {{\n  "required": {json.dumps(one["required"])},\n  "properties": {{\n{fields}\n  }}\n }}')
+    return "{\n" + ",\n".join(kinds) + "\n}\n"
+
+
+if __name__ == "__main__":
+    PUBLISHED.write_text(_written(shapes()))

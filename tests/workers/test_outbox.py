@@ -6,12 +6,15 @@ from collections import defaultdict
 from contextlib import suppress
 from datetime import timedelta
 
+import pytest
+
 from schemas.delivery import now_utc
 from schemas.events import DriftFound, Event, EventType
 from schemas.states import DriftKind
 from tests.workers.made import NOON, until
 from workers.database import Database
 from workers.outbox import LEASE, OFTEN, EventSequence, OutboxEvent, Waiting, afresh, append, claim, drop, settle
+from workers.statements import run
 
 
 def drift(subject: str, *differing: str, account: str = "hse") -> Event:
@@ -102,10 +105,56 @@ async def test_of_each_subject_only_the_oldest_is_given_out(database: Database) 
 async def test_what_was_not_told_is_given_out_again_before_its_next(database: Database) -> None:
     await keep(database, drift("a"), drift("a"))
     (first,) = await claim(database, now_utc(), 10)
-    await settle(database, [], [first], now_utc())
+    await settle(database, [], [(first, None)], now_utc())
     (again,) = await claim(database, now_utc(), 10)
 
-    assert (again.row, again.id, again.told) == (first.row, first.id, first.told)
+    assert (again.row, again.id, again.body, again.attempts) == (first.row, first.id, first.body, 2)
+
+
+async def test_what_waits_for_a_reason_of_its_own_is_given_out_later_each_time_and_its_subject_waits_with_it(database: Database) -> None:
+    await keep(database, drift("a"), drift("a"), drift("b"))
+    one, other = sorted(await claim(database, now_utc(), 10), key=lambda waiting: str(waiting.told["subject"]))
+    now, pauses = now_utc(), list[float]()
+    await settle(database, [other], [(one, "a queue is full")], now)
+    for _ in range(5):
+        row = await OutboxEvent.get(id=one.row)
+        assert row.reason == "a queue is full"
+        pauses.append((row.due_at - now).total_seconds())
+        assert await claim(database, row.due_at - timedelta(milliseconds=1), 10) == []
+        now = row.due_at
+        (again,) = await claim(database, now, 10)
+        await settle(database, [], [(again, "a queue is full")], now)
+
+    assert pauses == pytest.approx([0.5, 2, 10, 60, 300], rel=0.11)
+
+
+#: What is wrong with a row, and what is said of it; PostgreSQL keeps none but the first.
+SPOILT = (
+    ("type", "muster.weather.changed.v1", "this version knows no such type"),
+    ("event", "x", "it cannot be read (ValueError)"),
+    ("at", "yesterday", "it cannot be read (ValueError)"),
+    ("data", "{", "it cannot be read (JSONDecodeError)"),
+    ("data", '"\\ud800"', "it cannot be read (UnicodeEncodeError)"),
+)
+
+
+async def test_what_cannot_be_read_is_tried_like_any_other_and_holds_up_its_own_subject_alone(database: Database) -> None:
+    spoilt = {f"hse/s{number}": row for number, row in enumerate(SPOILT[:1] if database.dialect == "postgres" else SPOILT)}
+    await keep(database, drift("a"), *(drift(subject.removeprefix("hse/")) for subject in [*spoilt] * 2))
+    for subject, (column, value, _) in spoilt.items():
+        await run(
+            database.connection, database.dialect, f"UPDATE outbox SET {column} = $2 WHERE subject = $1 AND sequence = 1", subject, value
+        )
+    now, told = now_utc(), list[tuple[str, int]]()
+    for _ in range(OFTEN):
+        told += about(await claim(database, now, 10))
+        now += timedelta(hours=1)
+    rows = await run(database.connection, database.dialect, "SELECT subject, attempts, reason FROM outbox WHERE sequence = 1")
+
+    assert set(told) == {("hse/a", 1)}
+    assert {row["subject"]: (row["attempts"], row["reason"]) for row in rows if row["subject"] in spoilt} == {
+        subject: (OFTEN, reason) for subject, (_, _, reason) in spoilt.items()
+    }
 
 
 async def test_a_relay_that_was_killed_holds_its_events_no_longer_than_its_lease(database: Database) -> None:
@@ -142,15 +191,18 @@ async def test_an_event_is_told_as_it_was_kept(database: Database) -> None:
 
 async def test_only_what_was_tried_often_is_tried_afresh_or_dropped(database: Database) -> None:
     await keep(database, drift("a"), drift("b"), drift("a"))
-    await OutboxEvent.filter(subject="hse/a", sequence=1).update(attempts=OFTEN)
+    in_an_hour = now_utc() + timedelta(hours=1)
+    await OutboxEvent.filter(subject="hse/a", sequence=1).update(attempts=OFTEN, due_at=in_an_hour, reason="a queue is full")
     await OutboxEvent.filter(subject="hse/b").update(attempts=OFTEN - 1)
     often, seldom, never = [(await OutboxEvent.get(subject=f"hse/{name}", sequence=n)).event for name, n in (("a", 1), ("b", 1), ("a", 2))]
     async with database.transaction() as connection:
         afresh_ = await afresh(connection, database.dialect, [often, seldom, never])
         too_late = await drop(connection, database.dialect, [often, seldom, never])
+    again = await OutboxEvent.get(event=often)
     await OutboxEvent.filter(event=often).update(attempts=OFTEN)
     async with database.transaction() as connection:
         dropped = await drop(connection, database.dialect, [often, seldom, never])
 
+    assert (again.attempts, not again.reason, again.due_at < in_an_hour) == (0, True, True)
     assert (afresh_, too_late, dropped) == ({often}, set(), {often})
     assert await numbers() == {"hse/b": [1], "hse/a": [2]}

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -15,10 +15,12 @@ import aio_pika
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from structlog.testing import capture_logs
 
 from schemas import topology
 from schemas.delivery import now_utc
 from schemas.events import Event, EventType, Subscription
+from schemas.logs import Log
 from schemas.states import SubscriptionState
 from tests.services.rabbitmq import RabbitMQ
 from tests.workers.made import NOON, until
@@ -26,6 +28,7 @@ from tests.workers.test_outbox import drift, keep
 from workers.consumer import TopologyDiffers, declare_at
 from workers.database import Database
 from workers.outbox import OutboxEvent, claim
+from workers.outlets import REFUSALS, REFUSED, UNCONFIRMED
 from workers.relay import Relay
 
 TEAM = "team"
@@ -125,8 +128,7 @@ async def test_an_event_comes_as_a_persistent_cloudevent_under_its_routing_key(d
 
 async def test_a_team_hears_what_it_bound_to(database: Database, broker_url: str, tmp_path: Path) -> None:
     await listening(broker_url, key="subscription.*.v1")
-    live = Subscription(action_subscription_id="a", state=SubscriptionState.LIVE)
-    await keep(database, drift("a"), Event(EventType.SUBSCRIPTION_CREATED, "hse", "a", NOON, live), drift("a"))
+    await keep(database, drift("a"), created("a"), drift("a"))
     async with running(Relay(database, broker_url, tmp_path)):
         await until(drained, "the outbox' emptying")
 
@@ -168,15 +170,92 @@ async def test_order_and_completeness_survive_two_relays_whose_connections_are_k
     assert by_subject(await events(broker_url)) == {f"hse/{subject}": list(range(1, rounds + 1)) for subject in subjects}
 
 
-async def test_a_full_queue_that_rejects_holds_up_nobody_else(database: Database, broker_url: str, tmp_path: Path) -> None:
+async def test_a_full_queue_that_rejects_holds_up_nobody_else_for_long(database: Database, broker_url: str, tmp_path: Path) -> None:
     await listening(broker_url)
+    await listening(broker_url, "full", "subscription.#", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    await keep(database, created("a"), created("b"), created("c"), drift("a"), *(drift("d") for _ in range(8)))
+    with capture_logs() as logs:
+        async with running(Relay(database, broker_url, tmp_path)):
+            await until(lambda: told_all("hse/d"), "what the full queue does not get", 2)
+            await until(drained, "the outbox' emptying")
+
+    found = await events(broker_url)
+    assert by_subject(found) == {"hse/a": [1, 2], "hse/b": [1], "hse/c": [1], "hse/d": list(range(1, 9))}
+    refused = [one["event_id"] for one in logs if one["event"] == Log.EVENT_REFUSED]
+    assert Counter(event["id"] for event in found if event["id"] in refused) == dict.fromkeys(refused, REFUSALS)
+    assert len(refused) == 3 - len(await events(broker_url, "full"))
+
+
+async def told_all(subject: str) -> bool:
+    """Whether nothing of a subject waits."""
+    return not await OutboxEvent.filter(subject=subject).exists()
+
+
+def created(subject: str) -> Event:
+    """An event that some queues are bound to and others not."""
+    live = Subscription(action_subscription_id=subject, state=SubscriptionState.LIVE)
+    return Event(EventType.SUBSCRIPTION_CREATED, "hse", subject, NOON, live)
+
+
+async def test_what_was_rejected_for_a_moment_comes_in_at_last_and_in_order(database: Database, broker_url: str, tmp_path: Path) -> None:
     await listening(broker_url, "full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    await keep(database, *(drift("a") for _ in range(8)))
+    async with channel_at(broker_url) as channel:
+        await channel.default_exchange.publish(aio_pika.Message(b"{}"), "full")
+    await keep(database, drift("a"), drift("a"))
     async with running(Relay(database, broker_url, tmp_path)):
+        await until(lambda: OutboxEvent.filter(reason=REFUSED).exists(), "the rejection")
+        found = await events(broker_url, "full")
+        await until(lambda: OutboxEvent.filter(sequence=2, reason=REFUSED).exists(), "the next one's rejection")
+        found += await events(broker_url, "full")
         await until(drained, "the outbox' emptying")
 
-    assert [int(event["sequence"]) for event in await events(broker_url)] == list(range(1, 9))
-    assert len(await events(broker_url, "full")) < 8
+    assert [one.get("sequence") for one in [*found, *await events(broker_url, "full")]] == [None, "000000000001", "000000000002"]
+
+
+@asynccontextmanager
+async def deaf(rabbitmq: RabbitMQ, queue: str) -> AsyncIterator[None]:
+    """A queue that takes nothing and confirms nothing, as one without its majority."""
+    found = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"relay">>, queue, <<"{queue}">>)), sys:{{}}(amqqueue:get_pid(Q)).'
+    await asyncio.to_thread(rabbitmq.ctl, "eval", found.replace("{}", "suspend"))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, "eval", found.replace("{}", "resume"))
+
+
+async def test_a_queue_that_confirms_nothing_holds_up_its_own_subjects_alone(
+    database: Database, rabbitmq: RabbitMQ, broker_url: str, tmp_path: Path
+) -> None:
+    await listening(broker_url)
+    await listening(broker_url, "full", "subscription.#")
+    relay = Relay(database, broker_url, tmp_path, deadline=1)
+    with capture_logs() as logs:
+        async with deaf(rabbitmq, "full"), running(relay):
+            await keep(database, created("a"), drift("a"))
+            await until(lambda: OutboxEvent.filter(attempts=1).exists(), "its telling")
+            for _ in range(4):
+                await keep(database, drift("b"), drift("c"))
+                await until(lambda: told_all("hse/b"), "the other subjects", 0.9)
+            await until(lambda: OutboxEvent.filter(subject="hse/a", reason=UNCONFIRMED).exists(), "the end of patience")
+            waiting = await OutboxEvent.all().count()
+        async with running(relay):
+            await until(drained, "the outbox' emptying")
+
+    assert waiting == 2
+    assert by_subject(await events(broker_url)) == {"hse/a": [1, 2], "hse/b": [1, 2, 3, 4], "hse/c": [1, 2, 3, 4]}
+    assert [one["event"] for one in logs if one["event"] in (Log.RELAY_AWAY, Log.RELAYING)] == [Log.RELAYING]
+
+
+async def test_what_cannot_be_read_holds_up_nobody_else(database: Database, broker_url: str, tmp_path: Path) -> None:
+    await listening(broker_url)
+    await keep(database, drift("a"), drift("b"), drift("a"), drift("b"))
+    await OutboxEvent.filter(subject="hse/a", sequence=1).update(type="muster.weather.changed.v1")
+    with capture_logs() as logs:
+        async with running(Relay(database, broker_url, tmp_path)):
+            await until(lambda: told_all("hse/b"), "the other subject")
+
+    assert by_subject(await events(broker_url)) == {"hse/b": [1, 2]}
+    assert {one["reason"] for one in logs if one["event"] == Log.EVENT_UNREADABLE} == {"this version knows no such type"}
 
 
 async def test_an_exchange_of_another_type_is_told_with_what_to_do(database: Database, broker_url: str, tmp_path: Path) -> None:
@@ -219,6 +298,24 @@ async def test_rows_wait_while_the_broker_is_down_and_go_when_it_is_back(
         assert relay.away is None
     assert waiting == 3
     assert by_subject(await events(url)) == {"hse/a": [1, 2, 3], "hse/b": [1]}
+
+
+async def test_a_broker_that_answers_nothing_counts_as_away_and_no_event_is_blamed(
+    database: Database, mortal_rabbitmq: RabbitMQ, tmp_path: Path
+) -> None:
+    relay = Relay(database, mortal_rabbitmq.url(), tmp_path, deadline=1)
+    async with running(relay):
+        await until(lambda: relay.away is None, "connecting", 30)
+        mortal_rabbitmq.freeze(frozen=True)
+        try:
+            await keep(database, drift("a"))
+            await until(lambda: relay.away == "TimeoutError", "the relay's noticing")
+            row = await OutboxEvent.get()
+        finally:
+            mortal_rabbitmq.freeze(frozen=False)
+        await until(drained, "the outbox' emptying", 60)
+
+    assert row.reason is None
 
 
 async def test_a_relay_that_is_stopped_in_the_midst_lets_go_of_its_events(
@@ -288,7 +385,7 @@ async def test_the_readmes_consumer_listens_as_written(database: Database, broke
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     found = re.search(r"^## Listen$.*?^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     assert found is not None
-    assert len([line for line in found[1].splitlines() if line]) <= 18
+    assert len([line for line in found[1].splitlines() if line.strip()]) <= 15
     await declare_at(broker_url)
     command = [sys.executable, "-c", found[1]]
     consumer = await asyncio.create_subprocess_exec(*command, env=os.environ | {"BROKER": broker_url}, stdout=asyncio.subprocess.PIPE)

@@ -75,7 +75,9 @@ def told(what: str, letters: Sequence["Letter"], done: Sequence["Letter"]) -> st
 def _explanation(kind: DeadKind, reason: str) -> str | None:
     """Of a reason of ours; vendors' words have to explain themselves."""
     if kind is DeadKind.EVENT:
-        return _UNTOLD
+        from workers.operations.letters import UNTOLD
+
+        return _UNTOLD if reason == UNTOLD else None
     return EXPLANATIONS[Reason(reason)] if kind is DeadKind.DELIVERY and reason in [*Reason] else None
 
 

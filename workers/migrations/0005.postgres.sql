@@ -19,3 +19,6 @@ ALTER TABLE rule_states
     ADD walked TEXT,
     ADD walk_at TIMESTAMPTZ,
     ADD reached BIGINT;
+
+-- Why an event could not be told.
+ALTER TABLE outbox ADD reason TEXT;

@@ -18,3 +18,6 @@ CREATE TABLE account_calendars (
 ALTER TABLE rule_states ADD COLUMN walked TEXT;
 ALTER TABLE rule_states ADD COLUMN walk_at TIMESTAMP;
 ALTER TABLE rule_states ADD COLUMN reached BIGINT;
+
+-- Why an event could not be told.
+ALTER TABLE outbox ADD COLUMN reason TEXT;

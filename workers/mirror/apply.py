@@ -20,7 +20,7 @@ from workers.followups.plan import Followups
 from workers.mirror.calendar import note, outlooks
 from workers.mirror.changes import told
 from workers.mirror.evidence import Absence, Effect, Sighting, Touch
-from workers.mirror.facts import OBSERVATION, Fact, FactKind, observe
+from workers.mirror.facts import OBSERVATION, Fact, FactKind, observe, tell
 from workers.mirror.hints import Hint, fold
 from workers.mirror.mentions import of_fact, of_sighting
 from workers.mirror.status import Calendar
@@ -149,7 +149,11 @@ class Mirror:
         if new:
             # Also what was withdrawn, which was not found.
             facts = [Fact(kind, account, one.key, one.observed_at, one.content) for one in new]
-            await self._plan(connection, dialect, await self._about(connection, dialect, facts))
+            about = await self._about(connection, dialect, facts)
+            # Some are told of as part of a subscription's events: as ever, whoever tells of one holds it.
+            async with told(connection, dialect, dict.fromkeys(about, at)):
+                await tell(connection, dialect, kind, account, new)
+            await self._plan(connection, dialect, about)
         return new
 
     async def sighted(self, connection: Connection, dialect: Dialect, sightings: Sequence[Sighting]) -> None:
@@ -198,7 +202,9 @@ async def _observed(connection: Connection, dialect: Dialect, facts: Iterable[Fa
         groups.setdefault((fact.kind.table, fact.account), []).append(fact)
     for (_, account), group in sorted(groups.items(), key=lambda each: each[0]):
         kind = group[0].kind
-        new = await observe(connection, dialect, kind, account, group, group[0].at, quietly=quietly)
+        new = await observe(connection, dialect, kind, account, group, group[0].at)
+        if not quietly:
+            await tell(connection, dialect, kind, account, new)
         changed |= {(kind.table, account, one.key) for one in new}
     return changed
 

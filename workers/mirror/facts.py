@@ -24,7 +24,7 @@ from workers.mirror.versions import (
 )
 from workers.outbox import append
 
-__all__ = ["ATTENDANCE", "COURSE_RESULT", "OBSERVATION", "SESSION_ENROLLMENT", "Fact", "FactKind", "observe"]
+__all__ = ["ATTENDANCE", "COURSE_RESULT", "OBSERVATION", "SESSION_ENROLLMENT", "Fact", "FactKind", "observe", "tell"]
 
 _VERSION = {"version": "integer", "observed_at": "timestamptz", "superseded_at": "timestamptz", "withdrawn": "boolean"}
 
@@ -45,8 +45,6 @@ async def observe(
     facts: Sequence[Fact],
     at: datetime,
     within: Mapping[str, Any] | None = None,
-    *,
-    quietly: bool = False,
 ) -> list[Version]:
     """Keep what was found of an account as new versions where it says something else than the current ones; gives the new ones.
 
@@ -63,15 +61,18 @@ async def observe(
     current |= await _named(connection, dialect, kind, account, keys - current.keys())
     written = changed(current, seen)
     await _upsert(kind).execute(connection, dialect, [_row(kind, account, one) for one in written])
-    new = [one for one in written if one.key not in current or one.number > current[one.key].number]
-    if not quietly:
-        await append(connection, dialect, [_event(kind, account, one) for one in new])
-    return new
+    return [one for one in written if one.key not in current or one.number > current[one.key].number]
+
+
+async def tell(connection: Connection, dialect: Dialect, kind: FactKind, account: str, new: Sequence[Version]) -> None:
+    """Tell of new versions."""
+    await append(connection, dialect, [_event(kind, account, one) for one in new])
 
 
 def _event(kind: FactKind, account: str, one: Version) -> Event:
+    """About the subscription that the result names, so that it is in order with what else is told of that; else about the result."""
     said = {**dict(zip(kind.key, one.key, strict=True)), **one.content, "version": one.number, "withdrawn": one.withdrawn}
-    subject = "/".join([kind.table.removesuffix("s"), *map(str, one.key)])
+    subject = said.get("action_subscription_id") or "/".join([kind.table.removesuffix("s"), *map(str, one.key)])
     return Event(_TOLD[kind], account, subject, one.observed_at, EVENTS[_TOLD[kind]](**said))
 
 

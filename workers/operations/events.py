@@ -1,9 +1,13 @@
-"""Listening to events live: a queue of one's own at the broker, or embedded the end of the file."""
+"""Listening to events live: a queue of one's own at the broker, or embedded the end of the file.
+
+What others put on the exchange, and is no event of the sort, is passed over.
+"""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +41,22 @@ async def _at_broker(url: str, ready: Callable[[], None]) -> AsyncIterator[dict[
             ready()
             async for message in messages:
                 await message.ack()
-                yield json.loads(message.body)
+                if (event := read(message.body)) is not None:
+                    yield event
         raise ConnectionError("the broker has ended it")
     finally:
         await connection.close()
+
+
+def read(body: bytes) -> dict[str, Any] | None:
+    """A message as the event that it is, with all that is shown of one, if it is one. Pure."""
+    try:
+        found = json.loads(body)
+        shown = datetime.fromisoformat(found["time"]), int(found["sequence"]), found["type"], found["subject"], found["data"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    event: dict[str, Any] = found
+    return event if all(map(isinstance, shown, (datetime, int, str, str, dict))) else None
 
 
 async def _in_file(path: Path, ready: Callable[[], None]) -> AsyncIterator[dict[str, Any]]:

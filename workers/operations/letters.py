@@ -22,7 +22,7 @@ from workers.log import LoggedDelivery
 from workers.outbox import OFTEN, OutboxEvent
 from workers.statements import as_time, as_uuid, run
 
-#: Why an event waits, as far as anybody knows.
+#: Why an event waits that has no other reason.
 UNTOLD = "untold"
 
 _LETTERS: Mapping[DeadKind, str] = {
@@ -37,7 +37,7 @@ _LETTERS: Mapping[DeadKind, str] = {
         FROM recordings AS r LEFT JOIN needs AS n ON n.id = r.need
         WHERE r.state = '{DEAD}' AND coalesce(n.state, '') <> '{NeedState.UNDONE}'""",
     DeadKind.EVENT: f"""
-        SELECT event AS id, account, NULL AS source, '{UNTOLD}' AS reason, type || ' ' || subject AS about, at
+        SELECT event AS id, account, NULL AS source, coalesce(reason, '{UNTOLD}') AS reason, type || ' ' || subject AS about, at
         FROM outbox WHERE attempts >= {OFTEN}""",
 }
 #: A need's id stands for what keeps it dead.

@@ -335,18 +335,5 @@ def test_work_refuses_a_topology_with_other_arguments_and_says_what_to_do(tmp_pa
     assert "exists on the broker with other arguments" in done.stderr
 
 
-def test_demo_once_tells_the_story_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = bare(tmp_path, "demo", "--once", TMPDIR=str(tmp_path))
-
-    assert done.returncode == 0
-    assert "17 things happened, 17 of them muster knows." in done.stdout
-    head, *steps = done.stdout.split("\n\n")[0].splitlines()
-    reasons = [line[head.index("why") :].strip() for line in steps]
-    assert len(reasons) == 17
-    assert all(reasons)
-    assert {"rules apply, by the operator", "missing_field: subscriber_id", "the subscription is deleted"} <= set(reasons)
-    assert list(tmp_path.iterdir()) == []
-
-
 def _wrong_secret() -> dict[str, str]:
     return {"MUSTER_SOURCES__HSE__VERIFY__SECRETS": '["guessed"]'}

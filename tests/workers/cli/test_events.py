@@ -80,6 +80,19 @@ async def test_tail_prints_the_types_that_match_as_json_and_for_people(tmp_path:
     assert "before=EXPIRING" in shown[1]
 
 
+async def test_tail_passes_over_what_others_put_on_the_exchange(tmp_path: Path, broker_url: str) -> None:
+    await declare_at(broker_url)
+    muster = Muster(tmp_path, broker=broker_url)
+    with tailing(muster) as shown:
+        async with await aio_pika.connect(broker_url) as connection:
+            exchange = await (await connection.channel()).get_exchange(topology.EVENTS)
+            for body in (b"hello", b"{}", b"\xff"):
+                await exchange.publish(aio_pika.Message(body), "of.somebody.else", mandatory=False)
+        await tell(muster, broker_url, EventType.DRIFT_FOUND)
+
+        assert EventType.DRIFT_FOUND in line(shown)
+
+
 def test_tail_without_a_broker_that_answers_says_so(tmp_path: Path) -> None:
     done = Muster(tmp_path, broker="amqp://guest:hidden@127.0.0.1:1/").run("events", "tail", check=False)
 

@@ -15,7 +15,7 @@ from workers.database import Database
 from workers.mirror.apply import Mirror
 from workers.mirror.changes import changes, told
 from workers.mirror.evidence import Absence, Sighting
-from workers.mirror.facts import COURSE_RESULT, Fact, observe
+from workers.mirror.facts import COURSE_RESULT, Fact
 from workers.outbox import OutboxEvent
 
 #: A certificate without an end, which is valid whatever the day.
@@ -155,13 +155,13 @@ async def test_each_new_version_of_a_result_is_told_and_the_same_again_is_not(da
         at = NOON + timedelta(minutes=minutes)
         fact = Fact(COURSE_RESULT, "lms", ("JS001", "FIRE", "", 0), at, {"name": "Fire", "completed": True, **content})
         async with database.transaction() as connection:
-            await observe(connection, database.dialect, COURSE_RESULT, "lms", [fact], at)
+            await Mirror().observe(connection, database.dialect, COURSE_RESULT, "lms", [fact], at)
 
     await found(0, grade=70.0)
     await found(1, grade=70.0)
     await found(2, grade=81.5)
     async with database.transaction() as connection:
-        await observe(connection, database.dialect, COURSE_RESULT, "lms", [], NOON + timedelta(minutes=3), {})
+        await Mirror().observe(connection, database.dialect, COURSE_RESULT, "lms", [], NOON + timedelta(minutes=3), {})
 
     assert await kept() == [("result.course", "lms/course_result/JS001/FIRE//0", number) for number in (1, 2, 3)]
     told_of = [(row.data["version"], row.data["grade"], row.data["withdrawn"]) for row in await OutboxEvent.all().order_by("id")]

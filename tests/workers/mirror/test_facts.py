@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker
 from tortoise.models import Model
 
+from schemas.asyncapi import data_schema
+from schemas.events import EventType
 from tests.workers.made import NOON
+from tests.workers.mirror.test_apply import hint
+from tests.workers.test_outbox import drift
 from workers.database import Database, close_database, open_database
+from workers.followups.plan import Followups
 from workers.mirror.apply import Mirror
+from workers.mirror.changes import told
 from workers.mirror.evidence import aim
 from workers.mirror.facts import ATTENDANCE, COURSE_RESULT, OBSERVATION, SESSION_ENROLLMENT, Fact, FactKind, observe
 from workers.mirror.tables import Attendance, CourseResult, Observation, SessionEnrollment
 from workers.mirror.versions import Version, changed, found
-from workers.outbox import OutboxEvent
+from workers.outbox import OutboxEvent, append
 
 SEEN = {"checklist_id": "c1", "employee_id": "e1", "observer_id": "o1", "status": "PASSED"}
 
@@ -193,6 +201,75 @@ async def test_facts_that_were_news_are_given_and_told_unless_quietly(database: 
         assert await Mirror().apply(connection, database.dialect, facts) == {aim(facts[0])}
 
     assert await OutboxEvent.all().count() == 1
+
+
+#: A result, as what it is told, about what, and some of what is said.
+TOLD: dict[FactKind, tuple[Fact, EventType, str, dict[str, Any]]] = {
+    COURSE_RESULT: (
+        graded(completed_at=NOON),
+        EventType.COURSE_RESULT,
+        "lms/course_result/l1/c1//0",
+        {"learner": "l1", "activity": "", "grade": 67.0, "completed": True, "completed_at": "2026-03-01T12:00:00Z"},
+    ),
+    OBSERVATION: (
+        Fact(OBSERVATION, "lms", ("o1",), NOON, SEEN | {"checklist_title": "Scaffolds", "result": 60}),
+        EventType.OBSERVATION_RESULT,
+        "lms/observation/o1",
+        {"session_id": "o1", "employee_id": "e1", "status": "PASSED", "result": 60.0},
+    ),
+    SESSION_ENROLLMENT: (
+        Fact(SESSION_ENROLLMENT, "lms", ("e1",), NOON, {"action_subscription_id": "s1", "done": 1, "date_begin": date(2024, 3, 15)}),
+        EventType.SESSION_RESULT,
+        "lms/s1",
+        {"action_session_subscription_id": "e1", "action_subscription_id": "s1", "done": 1, "date_begin": "2024-03-15"},
+    ),
+    ATTENDANCE: (
+        Fact(ATTENDANCE, "lms", (7, 12), NOON, {"status": "present", "ended_at": NOON}),
+        EventType.EXERCISE_RESULT,
+        "lms/attendance/7/12",
+        {"intervention_id": 7, "user_id": 12, "status": "present", "ended_at": "2026-03-01T12:00:00Z"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.table)
+async def test_each_version_is_told_once_under_its_type_and_so_is_its_withdrawal(database: Database, kind: FactKind) -> None:
+    fact, type_, subject, said = TOLD[kind]
+    for at, facts in ((0, [fact]), (1, [replace(fact, at=later(1))]), (2, [])):
+        async with database.transaction() as connection:
+            await Mirror().observe(connection, database.dialect, kind, "lms", facts, later(at), {})
+
+    first, last = await OutboxEvent.all().order_by("id")
+    assert {(row.type, row.account, row.subject) for row in (first, last)} == {(type_.value, "lms", subject)}
+    assert [(row.sequence, row.at, row.data["version"], row.data["withdrawn"]) for row in (first, last)] == [
+        (1, NOON, 1, False),
+        (2, later(2), 2, True),
+    ]
+    for row in (first, last):
+        Draft202012Validator(data_schema(type_), format_checker=FormatChecker()).validate(row.data)
+        assert said.items() <= row.data.items()
+        assert "Scaffolds" not in str(row.data)
+
+
+async def test_a_session_result_is_told_in_order_with_what_else_is_told_of_its_subscription(database: Database) -> None:
+    """Who tells of a subscription holds it: else this one's result, and that one's change, would wait for each other."""
+    fact, *_ = TOLD[SESSION_ENROLLMENT]
+    followups = Mirror(followups=Followups((), {}))
+
+    async def observed() -> None:
+        async with database.transaction() as connection:
+            await followups.observe(connection, database.dialect, SESSION_ENROLLMENT, "lms", [fact], NOON)
+
+    async with database.transaction() as connection:
+        await Mirror().apply(connection, database.dialect, [hint("s1", account="lms")])
+    async with database.transaction() as connection, told(connection, database.dialect, {("lms", "s1"): NOON}):
+        observing = asyncio.create_task(observed())
+        await asyncio.sleep(0.5)
+        await append(connection, database.dialect, [drift("s1", account="lms")])
+    await observing
+
+    rows = await OutboxEvent.filter(subject="lms/s1").order_by("sequence")
+    assert [row.type for row in rows] == ["muster.subscription.created.v1", "muster.drift.found.v1", "muster.result.session.v1"]
 
 
 STEPS = st.lists(

@@ -12,7 +12,7 @@ from tests.workers.operations.letters import delivery, enrollment, event, later,
 from workers.database import Database
 from workers.log import LoggedDelivery
 from workers.operations.letters import UNTOLD, Wanted, alike, find, grouped, groups, show
-from workers.outbox import OFTEN
+from workers.outbox import OFTEN, OutboxEvent
 from workers.pipeline import Pipeline
 
 
@@ -94,6 +94,12 @@ async def test_filters_select_together(database: Database) -> None:
     assert await ids(database, Wanted(ids=(unknown,), kind=(DeadKind.DELIVERY,))) == []
     assert await ids(database, Wanted(account=("lms",), reason=("403*",)), 5) == [unknown]
     assert [found.reason for found in await groups(database, Wanted(reason=("40?:*",)))] == ["403: no such right", "404: no user …"]
+
+
+async def test_an_event_that_waits_for_a_reason_of_its_own_says_so(database: Database) -> None:
+    await OutboxEvent.filter(event=await event(database)).update(reason="this version knows no such type")
+
+    assert [one.reason for one in await groups(database, Wanted())] == ["this version knows no such type"]
 
 
 async def test_no_more_are_given_than_asked_for_the_last_given_up_first(database: Database) -> None:
