@@ -1,0 +1,7 @@
+-- Replay: how fast a run goes, and whether all follows from it that would from a first arrival, whenever it is taken up.
+ALTER TABLE replay_runs ADD rate REAL;
+
+ALTER TABLE replay_runs ADD effects INT;
+
+-- What was imported without effects stays so.
+ALTER TABLE deliveries ADD effects INT;
