@@ -5,3 +5,6 @@ ALTER TABLE replay_runs ADD effects INT;
 
 -- What was imported without effects stays so.
 ALTER TABLE deliveries ADD effects INT;
+
+-- When a worker heard the heartbeat that a receiver's row tells of.
+ALTER TABLE receivers ADD heard_at TIMESTAMP;
