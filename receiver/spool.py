@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
+from uuid import UUID
 
 import structlog
 
@@ -115,6 +116,10 @@ class Spool:
         """Remove rows that are kept elsewhere now."""
         await self._run(self._forget, seqs)
 
+    async def ids(self) -> set[UUID]:
+        """Those of all deliveries in it."""
+        return await self._run(self._ids)
+
     async def oldest_age(self) -> float | None:
         """Seconds that the oldest row has waited; None where nothing waits."""
         return await self._run(self._oldest_age)
@@ -209,6 +214,10 @@ class Spool:
         self._connection.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
         self.depth -= len(seqs)
         self.full = self.full and not seqs
+
+    def _ids(self) -> set[UUID]:
+        rows = self._connection.execute("SELECT json_extract(CAST(delivery AS TEXT), '$.id') FROM spool")
+        return {UUID(one) for (one,) in rows}
 
     def _oldest_age(self) -> float | None:
         row = self._connection.execute("SELECT kept_at FROM spool ORDER BY seq LIMIT 1").fetchone()

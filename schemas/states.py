@@ -211,6 +211,8 @@ class ReplayState(StrEnum):
     RUNNING = "running"
     #: Every item has an outcome.
     DONE = "done"
+    #: A person ended it: nothing more of it is handed out.
+    DISCARDED = "discarded"
 
 
 class ReplayOutcome(StrEnum):

@@ -49,6 +49,8 @@ class LoggedDelivery(Model):
     #: The first delivery that said the same, to the letter.
     repeat_of = fields.UUIDField(null=True)
     state_at = fields.DatetimeField()
+    #: False: it was imported for log and mirror alone, and so are its replays.
+    effects = fields.BooleanField(null=True)
 
     class Meta:
         table = "deliveries"
@@ -103,6 +105,7 @@ _COLUMNS: Mapping[str, str] = {
     "replay_of": "uuid",
     "repeat_of": "uuid",
     "state_at": "timestamptz",
+    "effects": "boolean",
 }
 
 #: The fingerprint of what was erased: a real one would tell whoever guesses the body that they guessed right.
@@ -257,6 +260,7 @@ def _row(entry: Entry, now: datetime) -> dict[str, Any]:
         "replay_of": delivery.replay_of,
         "repeat_of": entry.repeat_of,
         "state_at": now,
+        "effects": None if delivery.effects else False,
     }
 
 

@@ -24,6 +24,7 @@ from schemas.traces import OFF, SpanName, Tracer
 from workers.database import Connection, Database, DatabaseAway
 from workers.freshness import heard
 from workers.handlers import Applied, Dead, Ignored, Outcome, handle
+from workers.handlers.bodies import subscription_named_in
 from workers.log import Entry, already_applied, begin_attempt, first_with_same_content, record, settle
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Effect, aim
@@ -52,6 +53,14 @@ def nobody(_deliveries: Sequence[Delivery], _entries: Sequence[Entry]) -> None:
 
 class Failed(Exception):
     """Deciding or writing failed, and not for the database's sake: the message is the error's name."""
+
+
+def foreseen(decide: Callable[[Delivery], Outcome], delivery: Delivery) -> Outcome:
+    """What would be decided, where failing is given up on as it would be here."""
+    try:
+        return decide(delivery)
+    except Exception as error:  # noqa: BLE001 - the same that `Pipeline` takes for Failed
+        return Dead(delivery.event, Reason.HANDLER_FAILED, type(error).__name__)
 
 
 class Pipeline:
@@ -195,10 +204,17 @@ def _entry(delivery: Delivery, outcome: Outcome, attempts: int, repeats: dict[tu
         outcome.event,
         reason=None if isinstance(outcome, Applied) else outcome.reason,
         detail=None if isinstance(outcome, Applied) else outcome.detail,
-        subject=outcome.subject if isinstance(outcome, Applied) else None,
+        subject=outcome.subject if isinstance(outcome, Applied) else _named(delivery, outcome),
         attempts=attempts,
         repeat_of=None if first == delivery.id else first,
     )
+
+
+def _named(delivery: Delivery, outcome: Ignored | Dead) -> str | None:
+    """Which subscription is looked for when somebody asks what became of its deliveries."""
+    if delivery.vendor != "4hse" or outcome.reason == Reason.ERASED:
+        return None
+    return subscription_named_in(delivery.body)
 
 
 def ids(deliveries: Iterable[Delivery]) -> list[str]:

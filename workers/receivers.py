@@ -36,6 +36,8 @@ class Receiver(Model):
     rejected_lost = fields.BigIntField()
     #: It was told to end.
     stopping = fields.BooleanField()
+    #: When a worker took the heartbeat from the queue, in which it may have waited long; none: an older worker took it.
+    heard_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "receivers"
@@ -55,6 +57,7 @@ _COLUMNS = {
     "rejected_last": "timestamptz",
     "rejected_lost": "bigint",
     "stopping": "boolean",
+    "heard_at": "timestamptz",
 }
 _NOTE = Upsert("receivers", _COLUMNS, key=("name",), update=tuple(_COLUMNS)[1:], when="new.at > old.at")
 
@@ -72,6 +75,6 @@ async def note(database: Database, heartbeats: Sequence[Heartbeat], now: datetim
 
 
 def _row(heartbeat: Heartbeat, now: datetime) -> dict[str, object]:
-    told = {name: getattr(heartbeat, name) for name in _COLUMNS}
+    told = {name: getattr(heartbeat, name) for name in _COLUMNS if name != "heard_at"}
     times = {name: storable_time(told[name]) for name in _TIMES if told[name] is not None}
-    return told | times | {"at": min(times["at"], now)}
+    return told | times | {"at": min(times["at"], now), "heard_at": now}

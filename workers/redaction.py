@@ -21,7 +21,14 @@ _PERSONAL = frozenset(
     address street streetaddress city town zip zipcode postcode postalcode province
     birthdate dateofbirth birthday birthplace placeofbirth birthcity birthcountry birthprovince age gender sex nationality citizenship
     taxcode fiscalcode fiscalnumber socialsecuritynumber ssn vatnumber iban passport idcard
-    photo photourl picture avatar avatarurl signature ip ipaddress note notes comment comments remark remarks
+    photo photourl picture avatar avatarurl signature ip ipaddress note notes comment comments remark remarks pin
+    """.split()  # noqa: SIM905 - words read best as words
+)
+#: What a longer name of such a field ends with: `providerGeneralComment`, `img_signature`, `codePin`.
+_ENDINGS = tuple(
+    """
+    firstname lastname surname fullname displayname email emailaddress phone phonenumber mobile address birthdate taxcode fiscalcode
+    photo picture avatar signature note notes comment comments remark remarks pin password token secret
     """.split()  # noqa: SIM905 - words read best as words
 )
 #: Of one vendor. 4HSE's entity_id is the e-mail address of a person's user; `data` and who is responsible may hold anything.
@@ -29,7 +36,7 @@ _OF_VENDOR: Mapping[str, frozenset[str]] = {
     "4hse": frozenset({"subscribername", "entityid", "relateduser", "data", "manager", "assignee", "watcher"}),
     "anewspring": frozenset({"login", "username", "loginname", "externallogin"}),
     "ispring": frozenset({"login", "username", "fields"}),
-    "kare": frozenset({"username", "login", "fullusername", "personname"}),
+    "kare": frozenset({"username", "login", "fullusername", "personname", "providername", "description", "attendanceproof"}),
 }
 #: What holds a person, in whom also these are personal.
 _PERSONS = frozenset({"user", "users", "person", "persons", "learner", "learners", "employee", "employees", "participant", "participants"})
@@ -69,7 +76,7 @@ def _kept(value: Any, name: str, personal: frozenset[str]) -> Any:
     """A value under a name, without what is personal in it."""
     if isinstance(value, dict):
         inside = personal | _OF_PERSONS if name in _PERSONS else personal
-        return {key: None if _plain(key) in inside else _kept(inner, _plain(key), inside) for key, inner in value.items()}
+        return {key: None if _named(_plain(key), inside) else _kept(inner, _plain(key), inside) for key, inner in value.items()}
     if isinstance(value, list):
         return [_kept(one, name, personal) for one in value]
     return _text(value, name, personal) if isinstance(value, str) else value
@@ -90,17 +97,22 @@ def _redact(root: Element, personal: frozenset[str]) -> None:
     name = _plain(root.tag.rpartition("}")[2])
     inside = personal | _OF_PERSONS if name in _PERSONS else personal
     for key, value in root.attrib.items():
-        kept = None if _plain(key) in inside else _text(value, _plain(key), inside)
+        kept = None if _named(_plain(key), inside) else _text(value, _plain(key), inside)
         root.attrib[key] = kept or ""
     root.text = root.text and _text(root.text, name, inside)
     for child in root:
         child.tail = None
-        if _plain(child.tag.rpartition("}")[2]) in inside:
+        if _named(_plain(child.tag.rpartition("}")[2]), inside):
             child.attrib.clear()
             child[:] = []
             child.text = None
         else:
             _redact(child, inside)
+
+
+def _named(name: str, personal: frozenset[str]) -> bool:
+    """Whether what is called so is personal."""
+    return name in personal or name.endswith(_ENDINGS)
 
 
 def _plain(name: str) -> str:

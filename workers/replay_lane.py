@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
+from uuid import UUID
 
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractExchange
@@ -30,6 +31,9 @@ class Outlet(Protocol):
 
     async def put(self, deliveries: Sequence[Delivery]) -> None:
         """Return once all of them are durable; raises LaneAway, and then some of them may be, too."""
+
+    async def held(self) -> Collection[UUID]:
+        """What was put and is not worked off, as far as can be told."""
 
     async def unattended(self) -> str | None:
         """Why nobody works off what is put, as far as can be told; None if somebody does. Raises LaneAway."""
@@ -60,6 +64,10 @@ class BrokerOutlet:
         except BROKER_FAULTS as fault:
             await self._close()
             raise LaneAway(_explained(fault)) from fault
+
+    async def held(self) -> Collection[UUID]:
+        """Nobody can look into a queue and leave it as it is."""
+        return ()
 
     async def unattended(self) -> str | None:
         """As the broker sees it: whether anybody consumes."""

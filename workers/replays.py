@@ -39,6 +39,10 @@ class ReplayRun(Model):
     unchanged = fields.IntField()
     dead = fields.IntField()
     gone = fields.IntField()
+    #: At most so many a second; none: as fast as the workers are.
+    rate = fields.FloatField(null=True)
+    #: Whether what was imported without effects gets them now; otherwise it is replayed as it was imported.
+    effects = fields.BooleanField(null=True)
 
     class Meta:
         table = "replay_runs"

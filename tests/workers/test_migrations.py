@@ -16,9 +16,11 @@ from schemas.delivery import now_utc
 from schemas.states import DeliveryState
 from tests.services.postgres import Postgres
 from tests.workers.made import created, until
+from workers import log
+from workers.bulk import Upsert
 from workers.database import Connection, Database, close_database, open_database
 from workers.followups.tables import NeedTarget
-from workers.log import Entry, LoggedDelivery, record
+from workers.log import Entry, LoggedDelivery
 from workers.migrations import CURRENT, MIGRATIONS, SchemaMismatch, SchemaVersion, _statements, check_schema, migrate
 
 _POSTGRES_COLUMNS = """
@@ -217,18 +219,21 @@ async def test_the_targets_of_a_need_take_over_its_due_time(database_url: str) -
     assert target.due_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+_LOGGED = "SELECT * FROM deliveries ORDER BY id"
+
+
 async def test_the_log_that_was_there_before_is_there_after(database_url: str) -> None:
     opened = await open_database(database_url)
     try:
         await at_version(opened, 3)
+        then = Upsert("deliveries", {name: kind for name, kind in log._COLUMNS.items() if name != "effects"}, key=("id",))
         entries = [Entry(created(str(number)), DeliveryState.APPLIED, "E", subject=str(number)) for number in range(3)]
-        async with opened.transaction() as connection:
-            await record(connection, opened.dialect, entries)
-        before = [dict(row) for row in await LoggedDelivery.all().order_by("id").values()]
+        await then.execute(opened.connection, opened.dialect, [log._row(entry, now_utc()) for entry in entries])
+        before = [dict(row) for row in await opened.connection.execute_query_dict(_LOGGED)]
         await migrate(opened)
         await LoggedDelivery.filter(subject="1").update(body=None)
-        after = [dict(row) for row in await LoggedDelivery.all().order_by("id").values()]
+        after = [dict(row) for row in await opened.connection.execute_query_dict(_LOGGED)]
     finally:
         await close_database()
 
-    assert after == [row | ({"body": None} if row["subject"] == "1" else {}) for row in before]
+    assert after == [row | {"effects": None} | ({"body": None} if row["subject"] == "1" else {}) for row in before]

@@ -101,6 +101,31 @@ async def test_the_log_and_the_mirror_change_together(database: Database) -> Non
     assert await mirrored() == {"s1": "live", "s2": "deleted"}
 
 
+@pytest.mark.parametrize(
+    ("body", "changed", "subject"),
+    [
+        pytest.param({"action_subscription_id": "s1"}, {}, "s1", id="dead: it lacks the other ids"),
+        pytest.param({"action_subscription_id": "s1"}, {"event": "ACTION_SUBSCRIPTION::UPDATE"}, "s1", id="dead: no such event"),
+        pytest.param({"action_subscription_id": 7}, {"event": "ACTION_SESSION_SUBSCRIPTION::CREATE"}, "7", id="of an enrollment"),
+        pytest.param({"action_subscription_id": "s1"}, {"vendor": "kare"}, None, id="of another vendor"),
+        pytest.param({"action_subscription_id": None}, {}, None, id="named and empty"),
+        pytest.param({"action_subscription_id": "s" * 256}, {}, None, id="too long for an id"),
+        pytest.param({"action_subscription_id": ["s1"]}, {}, None, id="of the wrong type"),
+        pytest.param(["s1"], {}, None, id="no object"),
+        pytest.param(b"{" * 1000, {}, None, id="nothing that can be read"),
+    ],
+)
+async def test_what_is_not_applied_is_found_by_the_subscription_that_its_body_names(
+    database: Database, body: Any, changed: dict[str, Any], subject: str | None
+) -> None:
+    one = delivery(body, **changed)
+    await Pipeline(database).together([one])
+    two = delivery(body, **changed)
+    await Pipeline(database).bury([two], Reason.DEAD_LETTERED)
+
+    assert [((row := await logged(each)).state == "applied", row.subject) for each in (one, two)] == [(False, subject)] * 2
+
+
 async def test_an_empty_batch_is_nothing(database: Database) -> None:
     assert await Pipeline(database).together([]) == {}
     assert await Pipeline(database).one_by_one([]) == {}

@@ -101,6 +101,30 @@ async def test_a_receiver_is_quiet_when_three_heartbeats_have_not_come(
     assert found.quiet == ["receiver web-1: no heartbeat since 2026-03-01T12:00:00+00:00"] * quiet
 
 
+async def test_heartbeats_that_are_heard_late_one_after_the_other_are_no_silence(database: Database) -> None:
+    for number in range(3):
+        now = NOON + HOUR + number * SECOND
+        await note(database, [beat(at=NOON + number * 30 * SECOND)], now)
+        assert (await freshness(now, {})).quiet == []
+    silent = await freshness(now + 91 * SECOND, {})
+
+    assert silent.quiet == ["receiver web-1: no heartbeat since 2026-03-01T12:01:00+00:00"]
+
+
+async def test_an_old_heartbeat_that_comes_again_says_nothing_new(database: Database) -> None:
+    for second in (0, 80):
+        await note(database, [beat()], NOON + second * SECOND)
+
+    assert (await freshness(NOON + 91 * SECOND, {})).receivers[0].quiet
+
+
+async def test_what_an_older_worker_heard_counts_from_when_it_was_sent(database: Database) -> None:
+    await note(database, [beat()], NOON + HOUR)
+    await Receiver.all().update(heard_at=None)
+
+    assert (await freshness(NOON + 91 * SECOND, {})).receivers[0].quiet
+
+
 def opened(message: bytes) -> Batch:
     """A message as the consumer opens it."""
     return envelopes.opened(message, suspect=False)

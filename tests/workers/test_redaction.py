@@ -57,6 +57,58 @@ def test_names_of_people_go_and_names_of_things_stay_however_deep_they_are() -> 
     }
 
 
+def test_of_a_kare_exercise_who_signed_said_and_did_it_is_null_and_what_it_is_stays() -> None:
+    kept = {
+        "id": 41,
+        "status": 2,
+        "ruleId": 7,
+        "siteIds": [3],
+        "creationStatus": 1,
+        "assignedUserId": 12,
+        "verifiedByUserId": 13,
+        "scheduledStart": "2026-03-01T10:00:00.000Z",
+        "attendeeCount": 25,
+        "organizationId": 2,
+    }
+    names = (
+        "description",
+        "imgSignature",
+        "providerName",
+        "providerEmail",
+        "providerActionComment",
+        "providerGeneralComment",
+        "decisionComment",
+    )
+    personal: dict[str, Any] = dict.fromkeys(names, "Smith was here") | {"codePin": 4711, "attendanceProof": {"at": "Smith"}}
+
+    assert said({"data": kept | personal}, "kare") == {"data": kept | dict.fromkeys(personal)}
+
+
+def test_of_a_session_enrollment_the_subscribers_name_and_notes_are_null_and_what_it_is_stays() -> None:
+    kept = {
+        "action_session_subscription_id": "e1",
+        "action_subscription_id": "s1",
+        "subscriber_id": "p1",
+        "subscriber_code": "JS001",
+        "action_name": "Fire",
+        "office_name": "Depot",
+        "done": 1,
+        "warning": 0,
+    }
+    personal = {"subscriber_name": "Smith", "note": "Smith", "data": {"x": "Smith"}, "session_note": "Smith"}
+
+    assert said(kept | personal) == kept | dict.fromkeys(personal)
+
+
+def test_a_token_in_a_body_is_null() -> None:
+    assert said({"token": "t", "accessToken": "t", "password": "p", "tokens_left": 1}) == {
+        "token": None,
+        "accessToken": None,
+        "password": None,
+        "tokens_left": 1,
+    }
+
+
 def test_an_e_mail_address_goes_wherever_it_is_but_in_an_id() -> None:
     body = {
         "text": "ask john@example.com",

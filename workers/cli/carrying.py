@@ -10,7 +10,7 @@ import click
 from schemas.reader import Role
 from schemas.settings import Settings
 from workers.cli.options import config_option, fail, json_option, on_database, print_json, settings_for
-from workers.cli.outlets import outlet, watched
+from workers.cli.outlets import outlet, tell_of_waiting, watched
 from workers.cli.selecting import chosen, selection_options
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
 
     from workers.database import Database
     from workers.operations.exports import Written
+    from workers.operations.imports import Export
     from workers.operations.selection import Selection
+    from workers.operations.sitting import Left
 
 _AGAIN = "To take it up: type the same again"
 
@@ -59,43 +61,48 @@ async def _export(selection: "Selection", redact: bool, database: "Database") ->
 
 @click.command("import")
 @config_option
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--with-effects", is_flag=True, help="Fetch, plan and tell other teams as if they had just arrived.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def import_deliveries(config: Path | None, file: Path, with_effects: bool, yes: bool, as_json: bool) -> None:
-    """Read deliveries that another muster exported into the log, under their own ids and times.
+    """Read deliveries that another muster exported into the log, under their own ids and times; `-` is standard input.
 
     The workers apply them to the log and the mirror, and nothing follows from it: nothing is fetched, nobody is enrolled, no team is
-    told. What the log holds already stays as it is, so the same import again changes nothing.
+    told, and so it is when they are replayed. What the log holds already stays as it is, so the same import again changes nothing.
+    Without `muster serve`, all is queued that there is room for. Exit code 1 if some could not be.
     """
-    from workers.operations.imports import NotAnExport, lines
+    from workers.operations.imports import NotAnExport, opened
 
     settings = settings_for(config, Role.WORKER)
-    try:
-        count = sum(1 for _ in lines(file))
-    except NotAnExport as error:
-        fail(str(error))
-    if with_effects and not yes:
-        click.confirm(f"Import {count:,} with effects: people may be enrolled, and other teams told?", abort=True, err=True)
-    ended, became = on_database(settings, functools.partial(_import, settings, file, count, with_effects))
+    with opened(file) as export:
+        try:
+            count = sum(1 for _ in export.lines())
+        except NotAnExport as error:
+            fail(str(error))
+        if with_effects and not yes:
+            click.confirm(f"Import {count:,} with effects: people may be enrolled, and other teams told?", abort=True, err=True)
+        left, became = on_database(settings, functools.partial(_import, settings, export, count, with_effects))
     if as_json:
-        print_json({"read": count, "ended": ended, "became": became})
-        return
-    known = became.pop("known", 0)
-    states = "  ".join(f"{state} {number:,}" for state, number in sorted(became.items()))
-    click.echo(f"{count:,} read, {known:,} in the log already: {states or 'nothing to do'}")
-    if not ended:
-        click.echo(f"{count - known - became.total():,} wait for `muster serve`, which does not run. {_AGAIN}", err=True)
+        waiting = {"waiting": left.waiting if left else 0, "not_queued": left.remaining if left else 0}
+        print_json({"read": count, "ended": left is None, "became": became} | waiting)
+    else:
+        known = became.pop("known", 0)
+        states = "  ".join(f"{state} {number:,}" for state, number in sorted(became.items()))
+        click.echo(f"{count:,} read, {known:,} in the log already: {states or ('waiting' if left else 'nothing to do')}")
+    if left is not None:
+        tell_of_waiting(left, _AGAIN)
 
 
-async def _import(settings: Settings, file: Path, count: int, effects: bool, database: "Database") -> "tuple[bool, Counter[str]]":
+async def _import(
+    settings: Settings, export: "Export", count: int, effects: bool, database: "Database"
+) -> "tuple[Left | None, Counter[str]]":
     from workers.operations.imports import take_in
 
     try:
         async with outlet(settings) as lane:
             with watched(count, _AGAIN) as told:
-                return await take_in(database, file, lane, effects=effects, stay=settings.broker_url is not None, told=told)
+                return await take_in(database, export, lane, effects=effects, stay=settings.broker_url is not None, told=told)
     except asyncio.CancelledError:
         click.echo(f"\nleft where it was. {_AGAIN}", err=True)
         raise

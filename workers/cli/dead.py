@@ -15,7 +15,6 @@ from schemas.settings import Settings
 from schemas.states import DeadKind
 from workers.cli.letters import MEANS, group_json, group_table, letter_table, print_shown, shown_json, told
 from workers.cli.options import MISUSED, by_option, config_option, fail, json_option, on_database, print_json, settings_for
-from workers.cli.outlets import counted
 from workers.cli.replaying import worked_off
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
@@ -134,10 +133,10 @@ def replay(config: Path | None, ids: tuple[UUID, ...], yes: bool, rate: float | 
     done = on_database(settings, functools.partial(_again, settings, others, who)) if others else []
     if not as_json and others:
         click.echo(told("tried again", others, done))
-    run_id = _begun(settings, wanted, who) if len(others) < len(letters) else None
+    run_id = _begun(settings, letters, wanted, who, rate) if len(others) < len(letters) else None
     outcome = {"again": [asdict(one) for one in done], "late": len(others) - len(done)}
     if run_id is not None:
-        worked_off(settings, run_id, rate=rate, as_json=as_json, beside=outcome)
+        worked_off(settings, run_id, rate=None, as_json=as_json, beside=outcome)
     elif as_json:
         print_json(outcome | {"run": None})
 
@@ -204,12 +203,11 @@ def _confirmed(settings: Settings, wanted: "Wanted", verb: str, *, yes: bool, as
     return letters
 
 
-def _begun(settings: Settings, wanted: "Wanted", who: str) -> UUID | None:
+def _begun(settings: Settings, letters: list["Letter"], wanted: "Wanted", who: str, rate: float | None) -> UUID | None:
     """The run of the deliveries, unless none of them is dead any more with a body."""
     from workers.operations.dead import replay
 
-    with counted("selected") as watched:
-        run = on_database(settings, functools.partial(replay, wanted=wanted, who=who, told=lambda one: watched(one.selected)))
+    run = on_database(settings, functools.partial(replay, letters=letters, wanted=wanted, who=who, rate=rate))
     if run is None:
         click.echo("no delivery is dead any more that could be replayed", err=True)
     elif run.bodiless:

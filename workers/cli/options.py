@@ -49,8 +49,14 @@ def _os_user() -> str:
         return f"uid {os.getuid()}"
 
 
+def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("somebody has to be named")
+    return value.strip()
+
+
 #: Who does what is kept with a name: in the audit log, in a run.
-by_option = click.option("--by", "who", default=_os_user, show_default="the OS user", help="Who does it, as it is kept.")
+by_option = click.option("--by", "who", default=_os_user, show_default="the OS user", callback=_named, help="Who does it, as it is kept.")
 
 
 def settings_for(config: Path | None, role: Role) -> Settings:

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import click
 
 from schemas.delivery import Delivery, encode
 from schemas.settings import Settings
+from workers.cli.options import FAILED
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
     from receiver.spool import Spool
-    from workers.operations.sitting import Progress
+    from workers.operations.sitting import Left, Progress
     from workers.replay_lane import Outlet
 
 
@@ -52,6 +54,10 @@ class SpoolOutlet:
         except SpoolFull:
             raise LaneAway("the replays' spool is full (worker.replays_max)") from None
 
+    async def held(self) -> Collection[UUID]:
+        """What is in it."""
+        return await self._spool.ids()
+
     async def unattended(self) -> str | None:
         """Whether anybody owns the spool."""
         from receiver.spool import REPLAYS, in_use
@@ -80,6 +86,16 @@ def watched(total: int, remedy: str) -> Iterator[Callable[["Progress"], None]]:
             said = progress.waiting
 
         yield told
+
+
+def tell_of_waiting(left: "Left", remedy: str) -> None:
+    """Embedded, without `serve`; exits 1 if there was not room for all of it."""
+    total = left.waiting + left.remaining
+    wait = "delivery waits" if total == 1 else "deliveries wait"
+    click.echo(f"{left.waiting:,} of {total:,} {wait} in the spool for `muster serve`, which does not run. {remedy}", err=True)
+    if left.remaining:
+        click.echo(f"{left.remaining:,} could not be queued: {left.why}. Start `muster serve` first.", err=True)
+        sys.exit(FAILED)
 
 
 @contextlib.contextmanager

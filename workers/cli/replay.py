@@ -21,7 +21,7 @@ from workers.cli.options import (
     with_database,
 )
 from workers.cli.outlets import counted
-from workers.cli.replaying import replayed, summary, worked_off
+from workers.cli.replaying import discarded, replayed, summary, worked_off
 from workers.cli.screen import local_time, print_table
 from workers.cli.selecting import chosen, described, selection_options
 
@@ -39,6 +39,8 @@ _LISTED = 50
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second; default: as fast as the workers are.")
 @by_option
 @click.option("--resume", type=click.UUID, metavar="ID", help="Take up a run that was cut short.")
+@click.option("--discard", type=click.UUID, metavar="ID", help="End a run: nothing more of it is handed out.")
+@click.option("--with-effects", is_flag=True, help="With what follows from it, also where it was imported without.")
 @click.option("--list", "listing", is_flag=True, help=f"Show the runs, newest first, {_LISTED} of them or --limit.")
 @json_option
 def replay(
@@ -48,6 +50,8 @@ def replay(
     rate: float | None,
     who: str,
     resume: UUID | None,
+    discard: UUID | None,
+    with_effects: bool,
     listing: bool,
     as_json: bool,
     **asked: Any,
@@ -59,7 +63,10 @@ def replay(
     dead original. Replaying the same twice changes nothing, and enrolls nobody twice.
 
     The selection is fixed before anything is handed out, and each run has an id. Ctrl-C, or worse, leaves a run as it is: --resume
-    takes it up, and nothing is done twice. The workers take replays when no live delivery waits.
+    takes it up at its rate or another, and nothing is done twice; --discard ends it. The workers take replays when no live delivery
+    waits. Embedded, without `muster serve`, all is queued that there is room for, and waits for it; with --rate, nothing is.
+
+    What was imported without effects is replayed without, unless --with-effects is given.
 
     \b
     applied    the mirror changed, or something is fetched because of it
@@ -73,21 +80,24 @@ def replay(
     muster replay --id 019538d9-c400-7000-8000-000000000001 --yes
     muster replay --list
 
-    Exit code 1 if any was given up again, or if nobody said yes.
+    Exit code 1 if any was given up again or could not be queued, or if nobody said yes.
     """
     settings = settings_for(config, Role.WORKER)
-    if listing or resume:
+    alone = sum(map(bool, (listing, resume, discard)))
+    if alone:
         other = {name for name, value in asked.items() if value} - ({"limit"} if listing else set())
-        if other or dry_run or (listing and resume):
-            fail("--resume and --list stand alone: a run keeps what it selected", MISUSED)
+        if other or dry_run or with_effects or alone > 1 or (rate and not resume):
+            fail("--resume, --discard and --list stand alone: a run keeps what it selected", MISUSED)
     if listing:
         _list(settings, asked["limit"] or _LISTED, as_json=as_json)
     elif resume:
         worked_off(settings, resume, rate=rate, as_json=as_json)
+    elif discard:
+        discarded(settings, discard, who, as_json=as_json)
     elif dry_run:
         _preview(settings, asked, as_json=as_json)
     else:
-        replayed(settings, chosen(asked), who, yes=yes, rate=rate, as_json=as_json)
+        replayed(settings, chosen(asked), who, yes=yes, rate=rate, effects=with_effects, as_json=as_json)
 
 
 def _list(settings: Settings, limit: int, *, as_json: bool) -> None:

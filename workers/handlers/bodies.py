@@ -10,6 +10,8 @@ from defusedxml.common import DefusedXmlException
 
 #: As deep as jiter reads JSON.
 _DEEPEST = 200
+#: Characters of what can be an id.
+_LONGEST_ID = 255
 
 
 class Unparsable(Exception):
@@ -37,6 +39,16 @@ def event_named_in(body: bytes, field: str | None, element: str | None) -> str |
         raise Unparsable("not a JSON object")
     name = value.get(field or "")
     return name if isinstance(name, str) and name else None
+
+
+def subscription_named_in(body: bytes) -> str | None:
+    """The action subscription that a JSON object of 4HSE's names, where it can be read."""
+    try:
+        value = parsed(body)
+    except Unparsable:
+        return None
+    name = value.get("action_subscription_id") if isinstance(value, dict) else None
+    return str(name) if isinstance(name, str | int) and 0 < len(str(name)) <= _LONGEST_ID else None
 
 
 def content(body: bytes, *, xml: bool) -> Any:

@@ -22,3 +22,14 @@ ALTER TABLE rule_states
 
 -- Why an event could not be told.
 ALTER TABLE outbox ADD reason TEXT;
+
+-- Replay: how fast a run goes, and whether all follows from it that would from a first arrival, whenever it is taken up.
+ALTER TABLE replay_runs ADD rate DOUBLE PRECISION;
+
+ALTER TABLE replay_runs ADD effects BOOL;
+
+-- What was imported without effects stays so.
+ALTER TABLE deliveries ADD effects BOOL;
+
+-- When a worker heard the heartbeat that a receiver's row tells of.
+ALTER TABLE receivers ADD heard_at TIMESTAMPTZ;

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from schemas.states import DeadKind, DeliveryState, NeedState, Reason
 from workers import log, outbox
-from workers.audit import Deed, record, record_each
+from workers.audit import Deed, record_each
 from workers.database import Connection, Database
 from workers.followups import dead
 from workers.followups.dead import Use
@@ -32,20 +32,12 @@ AGAIN, DROP = "dead replay", "dead drop"
 Act = Callable[[Connection, Sequence[UUID]], Awaitable[Collection[UUID]]]
 
 
-async def replay(database: Database, wanted: Wanted, who: str, told: Callable[[ReplayRun], None]) -> ReplayRun | None:
-    """A run of replays of the dead deliveries that are meant, to be carried on as any run; None where there are none."""
+async def replay(database: Database, letters: Iterable[Letter], wanted: Wanted, who: str, rate: float | None = None) -> ReplayRun | None:
+    """A run of replays of the deliveries among these, which were wanted, to be carried on as any run; None where none is dead any more."""
     reasons = tuple(reason for reason in Reason if meant(reason, wanted.reason)) if wanted.reason else ()
-    if wanted.reason and not reasons:
-        return None
     asked = Selection(id=wanted.ids, state=(DeliveryState.DEAD,), reason=reasons, source=wanted.source, account=wanted.account)
-    run = await replays.begin(database, asked, who, told)
-    if not run.selected:
-        await replays.discard(database, run)
-        return None
-    async with database.transaction() as connection:
-        details = {"asked": run.asked, "selected": run.selected}
-        await record(connection, database.dialect, who, AGAIN, f"replay run {run.id}", details=details)
-    return run
+    ids = [one.id for one in letters if one.kind is DeadKind.DELIVERY]
+    return await replays.begin_of(database, ids, asked, who, AGAIN, rate)
 
 
 class Hand:

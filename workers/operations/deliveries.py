@@ -60,5 +60,6 @@ def restored(row: LoggedDelivery, **changed: Any) -> Delivery:
         "headers": row.headers,
         "body": bytes(row.body),
         "fingerprint": bytes(row.fingerprint).hex(),
+        "effects": row.effects is not False,
     }
     return Delivery.model_validate(made | changed)

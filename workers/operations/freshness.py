@@ -57,7 +57,10 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver as of its last heartbeat; quiet if three have not come, and it did not say that it stops."""
+    """A receiver as of its last heartbeat; quiet if none was heard for three of its beats, and it did not say that it stops.
+
+    Heard counts, not sent: heartbeats behind a backlog are heard late, and one after the other all the same.
+    """
 
     name: str
     as_of: datetime
@@ -134,7 +137,7 @@ def _subscriber(row: WebhookSubscriber) -> Subscriber:
 
 def _receiver(row: receivers.Receiver, now: datetime) -> Receiver:
     told = {name: getattr(row, name) for name in Receiver.__slots__ if name not in {"as_of", "stopped", "quiet"}}
-    silent = now - row.at > _MISSED * timedelta(seconds=row.every)
+    silent = now - (row.heard_at or row.at) > _MISSED * timedelta(seconds=row.every)
     return Receiver(**told, as_of=row.at, stopped=row.stopping, quiet=silent and not row.stopping)
 
 

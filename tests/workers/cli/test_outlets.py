@@ -28,6 +28,7 @@ async def test_what_is_put_is_on_disk_in_its_order(spool: Spool, tmp_path: Path)
     await SpoolOutlet(spool, tmp_path).put(made)
 
     assert [decode(row.spooled.delivery) for row in await spool.oldest(10)] == made
+    assert await SpoolOutlet(spool, tmp_path).held() == {one.id for one in made}
 
 
 async def test_a_full_spool_is_a_lane_that_is_away(spool: Spool, tmp_path: Path) -> None:

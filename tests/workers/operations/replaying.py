@@ -1,13 +1,16 @@
 """Outlets that need no broker: a worker that is there at once, and one that has gone away."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from schemas.delivery import Delivery
 from workers.database import Database
+from workers.operations.replays import carry_on
 from workers.pipeline import Pipeline
-from workers.replay_lane import LaneAway
+from workers.replay_lane import LaneAway, Outlet
+from workers.replays import ReplayRun
 
 
 @dataclass(slots=True)
@@ -30,6 +33,9 @@ class Worked:
         self.put_so_far += [one.id for one in deliveries]
         await Pipeline(self.database).together(deliveries)
 
+    async def held(self) -> Collection[UUID]:
+        return ()
+
     async def unattended(self) -> str | None:
         return None
 
@@ -46,5 +52,14 @@ class Unattended:
             raise LaneAway("the spool is full")
         self.kept += deliveries
 
+    async def held(self) -> Collection[UUID]:
+        return {one.id for one in self.kept}
+
     async def unattended(self) -> str | None:
         return "no `muster serve` runs"
+
+
+async def carried(database: Database, run: ReplayRun, outlet: Outlet, **how: Any) -> ReplayRun:
+    """The run after a sitting at it."""
+    await carry_on(database, run, outlet, **how)
+    return run

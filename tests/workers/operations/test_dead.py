@@ -16,7 +16,7 @@ from tests.workers.followups.mirrored import NOON, filled, rule
 from tests.workers.followups.test_enrolled import FIRE, SEAT, SMOKE, gone, mirrored, plan, ruled, states
 from tests.workers.made import logged
 from tests.workers.operations.letters import delivery, enrollment, event, need_of, recording
-from tests.workers.operations.replaying import Worked
+from tests.workers.operations.replaying import Worked, carried
 from tests.workers.test_outbox import about
 from workers.audit import AuditEntry
 from workers.database import Database
@@ -26,11 +26,11 @@ from workers.followups.plan import Followups
 from workers.followups.tables import Enrollment, FollowupMove, Need, Recording
 from workers.log import LoggedDelivery
 from workers.mirror.tables import ActionSubscription
+from workers.operations import replays
 from workers.operations.dead import Hand, replay
 from workers.operations.letters import Letter, Wanted, find
-from workers.operations.replays import carry_on
 from workers.outbox import OFTEN, OutboxEvent, claim
-from workers.replays import ReplayRun
+from workers.replays import ReplayItem, ReplayRun
 from workers.simulators.faults import Instead
 
 LATER = NOON + timedelta(minutes=1)
@@ -356,14 +356,14 @@ async def test_more_than_one_transaction_holds_are_all_dropped(database: Databas
 
 
 async def begun(database: Database, **wanted: Any) -> ReplayRun | None:
-    return await replay(database, Wanted(**wanted), "ada", lambda _: None)
+    return await replay(database, await find(database, Wanted(**wanted)), Wanted(**wanted), "ada")
 
 
 async def test_dead_deliveries_become_a_run_of_replays(database: Database) -> None:
     one, other = await delivery(database, subject="s1"), await delivery(database, Reason.UNPARSABLE, subject="s2")
     run = await begun(database, reason=("handler*",), account=("hse",))
     assert run is not None
-    done = await carry_on(database, run, Worked(database))
+    done = await carried(database, run, Worked(database))
 
     assert (done.selected, done.applied, (await logged(one)).state, (await logged(other)).state) == (1, 1, "settled", "dead")
     assert await deeds() == [("ada", "dead replay", f"replay run {run.id}", None)]
@@ -384,6 +384,33 @@ async def test_a_run_that_selects_nothing_is_forgotten(database: Database) -> No
     assert await begun(database, reason=("no such reason",)) is None
     assert await begun(database, reason=("unparsable",)) is None
     assert (await ReplayRun.all().count(), await deeds()) == (0, [])
+
+
+async def test_exactly_what_was_shown_is_replayed_as_far_as_it_is_dead_still(database: Database) -> None:
+    one, other, bodiless = [await delivery(database, subject=name) for name in ("s1", "s2", "s3")]
+    shown = await find(database, Wanted(reason=("handler*",)))
+    await LoggedDelivery.filter(id=other).update(state="settled")
+    await LoggedDelivery.filter(id=bodiless).update(body=None)
+    later = await delivery(database, subject="s4")
+
+    run = await replay(database, shown, Wanted(reason=("handler*",)), "ada", rate=7)
+    assert run is not None
+
+    assert [item.original for item in await ReplayItem.all()] == [one]
+    assert (run.selected, run.bodiless, run.rate, run.state, (await logged(later)).state) == (1, 1, 7, "running", "dead")
+
+
+async def test_a_run_and_its_deed_stand_together_or_not_at_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    await delivery(database)
+
+    async def failing(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replays, "record", failing)
+    with pytest.raises(KeyboardInterrupt):
+        await begun(database)
+
+    assert (await ReplayRun.all().count(), await ReplayItem.all().count()) == (0, 0)
 
 
 # Whatever happens
