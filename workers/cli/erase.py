@@ -120,7 +120,7 @@ async def _previewed(settings: Settings, account: str, subscriber: str, database
 
     still = await _still_there(account, settings.accounts.get(account), subscriber)
     with counted("deliveries looked at") as looked:
-        return await preview(Whom(database, settings.accounts, account, subscriber), looked), still
+        return await preview(Whom(database, settings.accounts, account, subscriber), now_utc, looked), still
 
 
 async def _still_there(account: str, settings: Account | None, subscriber: str) -> bool | str:

@@ -5,7 +5,7 @@ Every row carries the strongest hint, when the last hint arrived, and when the f
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
-from workers.erasures import Marks
+from workers.erasures import OBSERVERS, PEOPLE, Marks
 from workers.followups.cases import Key, Traces
 from workers.followups.plan import Followups
 from workers.mirror.calendar import note, outlooks
@@ -122,10 +122,11 @@ class Mirror:
         changed = await _observed(connection, dialect, facts, quietly=quietly)
         # What results are about is locked together with what hints are about, in one order.
         results = {} if quietly else dict.fromkeys(await self._about(connection, dialect, facts), self.now())
-        about = {} if quietly else results | {hint.key: hint.received_at for hint in hints}
-        async with told(connection, dialect, about):
+        about = results | {hint.key: hint.received_at for hint in hints}
+        async with told(connection, dialect, about, quietly=quietly):
             changed |= {*await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints], noting=noting)}
-        await self._plan(connection, dialect, about, {hint.key: hint.trace for hint in hints})
+        if not quietly:
+            await self._plan(connection, dialect, about, {hint.key: hint.trace for hint in hints})
         # Last, as whoever settles what was fetched: who plans holds what others wait for.
         touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts and not quietly]
         changed |= {*await mark(connection, dialect, touches, self.clock_skew, noting=noting)}
@@ -144,7 +145,10 @@ class Mirror:
         """Keep what was found of an account (`workers.mirror.facts.observe`), and plan what follows from it."""
         if self.marks is not None:
             found = await self.marks.spared(connection, dialect, found, lambda one: (account, of_fact(one), one.at))
-            found = await self.marks.unnamed(connection, dialect, found) if kind is OBSERVATION else found
+            if kind is OBSERVATION:
+                said = [(account, one.at, one.content) for one in found]
+                left = await self.marks.unnamed(connection, dialect, said, OBSERVERS)
+                found = [replace(one, content=content) for one, content in zip(found, left, strict=True)]
         new = await observe(connection, dialect, kind, account, found, at, within)
         if new:
             await self._plan(connection, dialect, await self._about(connection, dialect, found))
@@ -154,6 +158,9 @@ class Mirror:
         """Write what a fetch found, one sighting a subscription, wherever it decides."""
         if self.marks is not None:
             sightings = await self.marks.spared(connection, dialect, sightings, lambda one: (one.account, of_sighting(one), one.began))
+            said = [(one.account, one.began, one.fields) for one in sightings]
+            left = await self.marks.unnamed(connection, dialect, said, PEOPLE)
+            sightings = [replace(one, fields=shown) for one, shown in zip(sightings, left, strict=True)]
         looks = await outlooks(connection, dialect, self.calendars, sorted(sightings, key=lambda one: (one.account, one.subject)))
         rows = [self._sighted(one.sighting) | {"changes_at": one.changes_at} for one in looks]
         async with told(connection, dialect, {(one.account, one.subject): one.began for one in sightings}):
