@@ -9,7 +9,7 @@ Whatever cuts it short, the same command again goes on: the marks know who it is
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,12 +28,13 @@ from workers.operations import marking, remains
 from workers.operations.marking import NONE, Unsettled, Work, insistently, unblock
 from workers.operations.remains import Search, recall
 from workers.operations.whose import Person, whose
+from workers.receivers import Receiver
 from workers.statements import run
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.errors import NotFound
 from workers.vendors.fourhse import Fourhse
 
-__all__ = ["Report", "Unsettled", "Whom", "at_vendor", "erase", "erasures", "is_known", "preview", "unblock"]
+__all__ = ["Report", "Unsettled", "Whom", "at_vendor", "erase", "erasures", "is_known", "preview", "unblock", "with_rejects"]
 
 log = structlog.get_logger()
 
@@ -101,8 +102,8 @@ async def at_vendor(account: OpenAccount, subscriber: str) -> bool:
     return True
 
 
-async def preview(whom: Whom, now: Callable[[], datetime], looked: Callable[[int], None] = nobody) -> Report:
-    """What would be erased: it is done, and undone at once. Raises DatabaseAway."""
+async def preview(whom: Whom, now: Callable[[], datetime], looked: Callable[[int], None] = nobody) -> tuple[Report, Person]:
+    """What would be erased, and of whom: it is done, and undone at once. Raises DatabaseAway."""
     connection, dialect = whom.database.connection, whom.database.dialect
     key, seen = await marking.known_key(connection, dialect) or new_key(), 0
     person, counts = await insistently(partial(_tried, whom, await whom.recalled(key), now()))
@@ -111,7 +112,7 @@ async def preview(whom: Whom, now: Callable[[], datetime], looked: Callable[[int
     async for page in remains.pages(NONE):
         counts["deliveries"] += len(await remains.about(connection, search, page))
         looked(seen := seen + len(page))
-    return Report(whom.account, None, block=False, erased=dict(+counts), shared=_names(person.shared), elsewhere=_names(person.learners))
+    return _report(whom, None, person, counts, block=False), person
 
 
 async def erase(
@@ -144,7 +145,12 @@ async def erase(
     if sqlite:
         await database.connection.execute_query("PRAGMA wal_checkpoint(TRUNCATE)")
     log.info(Log.ERASED, erasure=str(work.id), account=whom.account, block=work.block, **work.erased)
-    return Report(whom.account, work.at, work.block, dict(work.erased), _names(person.shared), _names(person.learners))
+    return _report(whom, work.at, person, work.erased, block=work.block)
+
+
+async def with_rejects() -> Mapping[str, int]:
+    """The receivers that keep requests which failed verification, each on its own host, as their last heartbeats tell."""
+    return {one.name: one.rejected for one in await Receiver.filter(rejected__gt=0).order_by("name")}
 
 
 async def erasures() -> Sequence[Erasure]:
@@ -208,5 +214,6 @@ async def _stripped(database: Database, work: Work, about: Sequence[UUID], last:
     work.erased = erased
 
 
-def _names(keys: Iterable[Key]) -> list[str]:
-    return sorted({account for account, _ in keys})
+def _report(whom: Whom, at: datetime | None, person: Person, counts: Counter[str], *, block: bool) -> Report:
+    shared, elsewhere = [sorted({account for account, _ in keys}) for keys in (person.shared, person.learners)]
+    return Report(whom.account, at, block, dict(+counts), shared, elsewhere)

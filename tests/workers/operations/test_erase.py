@@ -87,12 +87,14 @@ async def test_nothing_names_them_any_more_and_of_others_all_is_as_it_was(lives:
 
 async def test_a_dry_run_counts_the_same_and_changes_nothing(lives: Database) -> None:
     before = await contents(lives)
-    expected = await preview(Whom(lives, ACCOUNTS, "hse", ADA.person), lambda: THEN)
+    expected, person = await preview(Whom(lives, ACCOUNTS, "hse", ADA.person), lambda: THEN)
     between = await contents(lives)
     report = await erased(lives)
 
     assert before == between
     assert expected.erased == report.erased
+    assert (expected.shared, expected.elsewhere, report.elsewhere) == ([], ["ispring", "lms"], ["ispring", "lms"])
+    assert person.words == {*ADA.known_as}
 
 
 async def test_a_subscription_leaves_a_bare_tombstone_whose_end_is_told_without_a_gap(lives: Database) -> None:
