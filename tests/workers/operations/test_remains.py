@@ -83,6 +83,22 @@ async def test_what_others_are_managed_and_watched_by_does_not_name_them(databas
     assert naming(await contents(database), ADA) == []
 
 
+async def test_a_delivery_about_somebody_else_that_names_them_loses_its_body_and_not_its_effect(database: Database) -> None:
+    await subscription("ad-1", subscriber_id=ADA.person)
+    body = BEA.told()[0].body[:-1] + f', "manager": [{{"id": "{ADA.person}"}}]}}'.encode()
+    named, other = delivery(body), BEA.told()[1]
+    await pipeline(database).together([named, other])
+    await erased(database)
+
+    row = await ActionSubscription.get(action_subscription_id="be-1")
+    assert (row.state, row.subscriber_id, row.manager) == ("live", BEA.person, [])
+    assert [((await logged(one)).state, (await logged(one)).body is None) for one in (named, other)] == [
+        ("applied", True),
+        ("applied", False),
+    ]
+    assert naming(await contents(database), ADA) == []
+
+
 def _raw(one: Life) -> bytes:
     return f'\xff{{"user": "{one.code}", truncated'.encode("latin-1")
 
