@@ -161,6 +161,7 @@ def kept(data_dir: Path, since: datetime) -> Iterator[Rejected]:
 def forget(data_dir: Path, ids: Iterable[UUID]) -> None:
     """Delete what need not be kept any more."""
     with closing(sqlite3.connect(data_dir / FILE, timeout=30.0)) as connection, connection:
+        connection.execute("PRAGMA secure_delete=ON")
         connection.executemany("DELETE FROM rejected WHERE id = ?", [(str(one),) for one in ids])
 
 

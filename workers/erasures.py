@@ -12,9 +12,8 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from tortoise import fields
@@ -26,7 +25,6 @@ from workers.database import Connection, Dialect
 from workers.handlers.mentioned import mentioned
 from workers.handlers.outcomes import Applied, Ignored, Outcome
 from workers.mirror.mentions import of_effect
-from workers.mirror.versions import Fact
 from workers.statements import as_time, run
 
 #: An account, and an id within it.
@@ -35,8 +33,8 @@ Thing = TypeVar("Thing")
 
 #: Seconds for which a process may believe that there is no mark: so long whoever makes one waits before erasing anything.
 UNKNOWN_FOR = 1.0
-#: Where an observation names who observed.
-_OBSERVER = "observer_id"
+#: Where an observation names who observed, and where a subscription may name others than whose it is.
+OBSERVERS, PEOPLE = ("observer_id",), ("data", "manager", "assignee", "watcher")
 
 
 class ErasureKey(Model):
@@ -169,19 +167,44 @@ class Marks:
         marked = await self.among(connection, dialect, keys)
         return [one for one in things if not _kept_out(marked, *about(one))] if marked else things
 
-    async def unnamed(self, connection: Connection, dialect: Dialect, observations: Sequence[Fact]) -> Sequence[Fact]:
-        """Observations of others that do not name an observer who is marked."""
+    async def unnamed(
+        self, connection: Connection, dialect: Dialect, said: Sequence[tuple[str, datetime, Mapping[str, Any]]], columns: Sequence[str]
+    ) -> Sequence[Mapping[str, Any]]:
+        """What was said of others, each with its account and time, without naming in these columns who is marked."""
 
         def keys() -> Iterable[Key]:
-            return {(one.account, str(one.content[_OBSERVER])) for one in observations if one.content.get(_OBSERVER)}
+            return {(account, one) for account, _, content in said for name in columns for one in _texts(content.get(name))}
 
         marked = await self.among(connection, dialect, keys)
-        return [_unnamed(one, marked) for one in observations] if marked else observations
+        return [_unnamed(*one, columns, marked) if marked else one[2] for one in said]
 
 
-def _unnamed(one: Fact, marked: Marked) -> Fact:
-    hidden = _kept_out(marked, one.account, (str(one.content.get(_OBSERVER)),), one.at)
-    return replace(one, content={**one.content, _OBSERVER: ""}) if hidden else one
+def without(value: Any, named: Callable[[Any], bool]) -> Any:
+    """What is left of JSON without the things that name somebody: an object of which one value does is about them."""
+    if isinstance(value, list):
+        return [without(one, named) for one in value if not _about(one, named)]
+    if _about(value, named):
+        return None
+    return {name: without(one, named) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def _about(value: Any, named: Callable[[Any], bool]) -> bool:
+    parts = value.values() if isinstance(value, dict) else [value]
+    return any(named(one) for one in parts if not isinstance(one, dict | list))
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+    elif value is not None:
+        yield str(value)
+
+
+def _unnamed(account: str, at: datetime, content: Mapping[str, Any], columns: Sequence[str], marked: Marked) -> Mapping[str, Any]:
+    left = {name: without(content[name], lambda one: _kept_out(marked, account, (str(one),), at)) for name in columns if name in content}
+    # An observer's column has no null.
+    return {**content, **{name: "" if one is None and name in OBSERVERS else one for name, one in left.items()}}
 
 
 def _without(delivery: Delivery, outcome: Outcome, marked: Marked) -> Outcome:

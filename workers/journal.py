@@ -3,7 +3,8 @@
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Journal:
 
     def _append(self, lines: bytes) -> None:
         if self._path.exists() and self._path.stat().st_size >= self._limit:
-            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            self._path.replace(_aside(self._path))
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
             size = file.tell()
             if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
@@ -38,6 +39,36 @@ class Journal:
             os.fsync(file.fileno())
         if not size:
             _sync_folder(self._path.parent)
+
+
+def blank(path: Path, about: Callable[[str, Mapping[str, Any]], bool]) -> int:
+    """Overwrite the events that are `about` something, given as text and read, in the file and in the one put aside; gives how many.
+
+    With as many spaces, in place: whoever writes or reads there meanwhile goes on, for readers skip what is no JSON.
+    """
+    done = 0
+    with ExitStack() as stack:  # open before any is read: a rotation only renames them
+        files = [stack.enter_context(one.open("r+b")) for one in (path, _aside(path)) if one.exists()]
+        for file in files:
+            at = 0
+            for line in file:
+                if line.endswith(b"\n") and _is(line.decode("utf-8", "replace"), about):
+                    os.pwrite(file.fileno(), b" " * (len(line) - 1), at)
+                    done += 1
+                at += len(line)
+            os.fsync(file.fileno())
+    return done
+
+
+def _is(line: str, about: Callable[[str, Mapping[str, Any]], bool]) -> bool:
+    try:
+        return about(line, json.loads(line))
+    except ValueError:
+        return False  # blank, or cut short
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
 
 
 class Follower:

@@ -34,7 +34,10 @@ _NEXT = """
     SELECT max(received_at) AS at FROM (
         SELECT received_at FROM deliveries WHERE state = $1 AND received_at > $2 AND received_at <= $3 ORDER BY received_at LIMIT $4
     ) AS next"""
-_BETWEEN = "SELECT id FROM deliveries WHERE state = $1 AND received_at > $2 AND received_at <= $3"
+#: A run that did not end can still be resumed, and wants what it selected.
+_BETWEEN = """
+    SELECT id FROM deliveries WHERE state = $1 AND received_at > $2 AND received_at <= $3 AND id NOT IN (
+        SELECT i.original FROM replay_runs AS r JOIN replay_items AS i ON i.run = r.id WHERE r.ended_at IS NULL AND i.outcome IS NULL)"""
 _DROP = f"""
     UPDATE deliveries SET body = NULL, headers = '{{}}' WHERE id IN ({_BETWEEN} AND body IS NOT NULL FOR UPDATE SKIP LOCKED)
     RETURNING 1 AS done"""

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from schemas.delivery import now_utc
+from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import Reason
 from tests.workers.followups.mirrored import ACCOUNTS
 from tests.workers.made import NOON, created, logged
@@ -16,7 +17,9 @@ from tests.workers.vendors.acme import ACTION, PERSON, SUBSCRIPTION, populated, 
 from workers.database import Database
 from workers.erasures import Erasure, ErasureKey, ErasureMark, Mark, Marks, digest
 from workers.mirror.apply import Mirror
+from workers.mirror.evidence import Sighting
 from workers.mirror.facts import COURSE_RESULT, OBSERVATION, Fact
+from workers.mirror.hints import Hint
 from workers.mirror.reconcile import reconcile
 from workers.mirror.runs import Asked
 from workers.mirror.tables import ActionSubscription, CourseResult, Drift, Observation
@@ -132,6 +135,22 @@ async def test_nor_does_it_name_them_where_they_observed_others(database: Databa
 
     rows = await Observation.all().order_by("session_id").values_list("session_id", "employee_id", "observer_id")
     assert [tuple(row) for row in rows] == [("o2", "bea", ""), ("o3", "bea", "boss")]
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+async def test_nor_as_who_manages_or_watches_something_of_others(database: Database, fetched: bool) -> None:
+    await marked(("hse", "ada"), block=True)
+    shown = {"action_subscription_id": "s1", "subscriber_id": "bea", "manager": [{"id": "ada"}, {"id": "boss"}], "data": {"for": "ada"}}
+    fields = dict.fromkeys(SUBSCRIPTION_FIELDS) | shown
+    mirror = Mirror(frozenset({"hse"}), marks=Marks())
+    async with database.transaction() as connection:
+        if fetched:
+            await mirror.sighted(connection, database.dialect, [Sighting("hse", "s1", later(9), fields)])
+        else:
+            await mirror.apply(connection, database.dialect, [Hint("hse", "s1", False, later(9), b"", fields)])
+
+    row = await ActionSubscription.get()
+    assert (row.subscriber_id, row.manager, row.data, row.watcher) == ("bea", [{"id": "boss"}], None, None)
 
 
 @pytest.mark.parametrize("block", [False, True])

@@ -1,11 +1,12 @@
 """The file of events: whole lines, put aside at its size, and followed over that."""
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
-from workers.journal import Follower, Journal
+from workers.journal import Follower, Journal, blank
 
 
 @pytest.fixture
@@ -60,3 +61,29 @@ def test_a_follower_waits_for_a_file_that_is_not_there_yet(path: Path) -> None:
 
     assert list(follower.read()) == [{"n": 1}]
     follower.close()
+
+
+def test_what_is_about_somebody_is_made_blank_in_place_while_it_is_written_and_followed(path: Path) -> None:
+    journal = Journal(path, limit=60)
+    journal.write([{"who": "ada", "n": 1}, {"who": "bea", "n": 2}, {"who": "adalgisa", "n": 3}])
+    journal.write([{"who": "bea", "n": 4}, {"who": "ada", "n": 5}])
+    old, size = path.with_name("events.jsonl.1"), path.stat().st_size
+    follower = Follower(path)
+    with path.open("ab") as writing:
+        done = [blank(path, lambda line, event: event["who"] == "ada" and "ada" in line) for _ in range(2)]
+        writing.write(b'{"who":"ada","n":6}\n{"who":"cut')
+
+    assert done == [2, 0]
+    assert [json.loads(line) for one in (old, path) for line in one.read_text().splitlines() if line.strip().endswith("}")] == [
+        {"who": "bea", "n": 2},
+        {"who": "adalgisa", "n": 3},
+        {"who": "bea", "n": 4},
+        {"who": "ada", "n": 6},
+    ]
+    assert path.read_bytes()[:size].count(b"\n") == 2
+    assert list(follower.read()) == [{"who": "ada", "n": 6}]
+    follower.close()
+
+
+def test_where_no_events_were_told_nothing_is_made_blank(path: Path) -> None:
+    assert blank(path, lambda _line, _event: True) == 0

@@ -1,6 +1,9 @@
 """What was worked off goes when it is old enough, and nothing else does."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from schemas.settings import RetentionSettings
 from schemas.states import DeliveryState, Reason, ReplayOutcome
 from tests.services.muster import Muster
 from tests.workers.made import NOON, created, deleted, delivery, logged, until
-from workers.database import Database, close_database, open_database
+from workers.database import Connection, Database, close_database, open_database
 from workers.log import Entry, LoggedDelivery, record
 from workers.mirror.tables import ActionSubscription
 from workers.pipeline import Pipeline
@@ -134,6 +137,68 @@ async def _run(days: int | None) -> UUID:
     for _ in range(3):
         await ReplayItem.create(replay=uuid4(), run=run.id, original=uuid4(), outcome=ReplayOutcome.APPLIED.value)
     return run.id
+
+
+async def test_what_an_unfinished_run_of_replays_still_wants_stays(database: Database) -> None:
+    ended, unfinished = [await _run(days) for days in (1, None)]
+    one, done, other = [(await entered(database, DeliveryState.APPLIED, days=days))[DeliveryState.APPLIED] for days in (400, 40, 40)]
+    for run, original, outcome in ((unfinished, one, None), (unfinished, done, "applied"), (ended, other, None)):
+        await ReplayItem.create(replay=uuid4(), run=run, original=original, outcome=outcome)
+    first = await retention(database)()
+    await ReplayRun.filter(id=unfinished).update(ended_at=NOON)
+    second = await retention(database)()
+
+    assert (first["bodies"], first["rows"]) == (2, 0)
+    assert (second["bodies"], second["rows"]) == (0, 1)
+
+
+class _Watched:
+    """A database of which it is known what each transaction took, and what somebody else did between them."""
+
+    def __init__(self, database: Database) -> None:
+        self.connection, self.dialect, self._database = database.connection, database.dialect, database
+        self.took: list[float] = []
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        began = time.monotonic()
+        async with self._database.transaction() as connection:
+            yield connection
+        self.took.append(time.monotonic() - began)
+
+
+async def _swept(database: Database, batch: int, rest: float) -> tuple[list[float], float, int]:
+    """A pass over 600 rows, as so many transactions took it and it took itself, and how often somebody else got to write meanwhile."""
+    watched, began, writes = _Watched(database), time.monotonic(), 0
+    sweeping = asyncio.create_task(Retention(watched, KEEP, lambda: NOON, batch=batch, rest=rest)())  # type: ignore[arg-type]
+    while not sweeping.done():
+        async with database.transaction() as connection:
+            await connection.execute_query("UPDATE schema_versions SET applied_at = applied_at")
+        writes += not sweeping.done()
+        await asyncio.sleep(0)
+    assert (await sweeping)["bodies"] == 600
+    return watched.took, time.monotonic() - began, writes
+
+
+async def test_who_writes_meanwhile_never_waits_for_more_than_a_batch(database: Database) -> None:
+    await _many(database)
+    took, _, writes = await _swept(database, 20, 0)
+
+    assert len(took) >= 600 / 20
+    assert writes >= 20
+
+
+async def test_after_each_batch_the_database_is_left_to_others_for_longer_than_it_took(database: Database) -> None:
+    await _many(database)
+    took, whole, _ = await _swept(database, 100, 3)
+
+    assert whole >= 4 * sum(took) * 0.9
+
+
+async def _many(database: Database) -> None:
+    old = [Entry(created(f"m{n}", received_at=NOON - timedelta(days=40, seconds=n)), DeliveryState.APPLIED, "E") for n in range(600)]
+    async with database.transaction() as connection:
+        await record(connection, database.dialect, old)
 
 
 async def test_what_comes_again_after_its_body_was_dropped_does_not_bring_it_back(database: Database) -> None:

@@ -1,8 +1,10 @@
 """`muster erase`."""
 
 import functools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,16 @@ from schemas.accounts import Account
 from schemas.delivery import now_utc
 from schemas.reader import Role
 from schemas.settings import Settings
+from workers.cli.files import erase_files
 from workers.cli.options import MISUSED, by_option, config_option, fail, json_option, on_database, print_json, settings_for, with_database
 from workers.cli.outlets import counted
 from workers.cli.screen import local_time, print_table
+from workers.cli.spool import on_disk
 
 if TYPE_CHECKING:  # slow to import, and `--help` needs none of it
     from workers.database import Database
     from workers.operations.erase import Report
+    from workers.operations.whose import Person
 
 
 @click.command()
@@ -39,13 +44,15 @@ def erase(config: Path | None, account: str | None, subscriber: str | None, list
     \b
     deliveries   stay as having come: without headers, body and whom they are about; what was dead cannot be replayed
     mirror       a bare tombstone of each subscription, which other teams are told is deleted
+    others'      rows, events and messages stay, without naming them: as manager, observer, …
+    files        in data_dir: rejected requests are deleted, lines of events.jsonl made blank
     the rest     is deleted; seats and certificates at the vendors stay as they are
 
     A mark of keyed digests stays. It strips what arrived before and still waits in a spool, a queue or a replay. What arrives later, or is
     shown by a vendor that still has them, brings them back, unless --block keeps it out.
 
-    Not within reach: the vendors themselves, what other teams were told (embedded: events.jsonl), requests that were rejected on a
-    receiver's host, and backups. Cut short, the same command again goes on.
+    Not within reach: the vendors themselves, what other teams were told, requests that were rejected on another receiver's host, and
+    backups. Cut short, the same command again goes on.
 
     \b
     muster erase --account hse --subscriber e3a1f5d2-8c4b-4e7a-9f6d-2b1c3d4e5f6a --dry-run
@@ -98,29 +105,44 @@ def _unblock(settings: Settings, account: str, subscriber: str, who: str, becaus
 
 
 def _erase(settings: Settings, account: str, subscriber: str, how: Mapping[str, Any], *, as_json: bool) -> None:
-    shown, still = on_database(settings, functools.partial(_previewed, settings, account, subscriber))
+    shown, person, still, rejects = on_database(settings, functools.partial(_previewed, settings, account, subscriber))
     if not as_json:
         _print(shown)
-    _warn(account, shown, still, block=how["block"])
+    _warn(shown, still, block=how["block"])
+    files = Counter[str]()
     if how["dry_run"]:
         report = shown
     else:
         if not how["yes"]:
             click.confirm(f"Erase {sum(shown.erased.values()):,} rows, for good?", abort=True, err=True)
+        files.update(_from_files(settings, person, now_utc()))
         report = on_database(settings, functools.partial(_erased, settings, account, subscriber, how))
+        # Once more, for what was told of them until then.
+        files.update(_from_files(settings, person, report.at or now_utc()))
+    _tell_of_rejects(settings, rejects)
     if as_json:
-        print_json(asdict(report) | {"dry_run": how["dry_run"], "at_vendor": still is True if not isinstance(still, str) else None})
+        print_json(asdict(report) | {"files": files, "dry_run": how["dry_run"], "at_vendor": None if isinstance(still, str) else still})
     elif not how["dry_run"]:
         click.echo(f"erased: {sum(report.erased.values()):,} rows" + (", and kept out from now on" if report.block else ""))
+        for name, count in files.items():
+            click.echo(f"erased in {name}: {count:,}")
 
 
-async def _previewed(settings: Settings, account: str, subscriber: str, database: "Database") -> tuple["Report", bool | str]:
-    """What there is, and whether 4HSE still has them, or why nobody knows."""
-    from workers.operations.erase import Whom, preview
+def _from_files(settings: Settings, person: "Person", until: datetime) -> Mapping[str, int]:
+    with on_disk(settings):
+        return erase_files(settings.data_dir, person, until)
+
+
+async def _previewed(
+    settings: Settings, account: str, subscriber: str, database: "Database"
+) -> tuple["Report", "Person", bool | str, Mapping[str, int]]:
+    """What there is, and of whom; whether 4HSE still has them, or why nobody knows; who keeps rejected requests."""
+    from workers.operations.erase import Whom, preview, with_rejects
 
     still = await _still_there(account, settings.accounts.get(account), subscriber)
     with counted("deliveries looked at") as looked:
-        return await preview(Whom(database, settings.accounts, account, subscriber), looked), still
+        found, person = await preview(Whom(database, settings.accounts, account, subscriber), now_utc, looked)
+    return found, person, still, await with_rejects()
 
 
 async def _still_there(account: str, settings: Account | None, subscriber: str) -> bool | str:
@@ -157,10 +179,26 @@ def _print(report: "Report") -> None:
         click.echo("nothing is kept of them here; a mark keeps out what may still arrive")
 
 
-def _warn(account: str, report: "Report", still: bool | str, *, block: bool) -> None:
+def _warn(report: "Report", still: bool | str, *, block: bool) -> None:
     for name in report.shared:
         click.echo(f"{name}: somebody else goes by the same id there, so what is kept under it stays", err=True)
-    if still is True and not block:
-        click.echo(f"{account}: 4HSE still has them, so reconcile brings them back: delete them there first, or take --block", err=True)
-    elif isinstance(still, str) and not block:
-        click.echo(f"{account}: nobody knows whether 4HSE still has them and reconcile will bring them back: {still}", err=True)
+    if block:
+        return
+    if still is True:
+        click.echo(
+            f"{report.account}: 4HSE still has them, so reconcile brings them back: delete them there first, or take --block", err=True
+        )
+    elif isinstance(still, str):
+        click.echo(f"{report.account}: nobody knows whether 4HSE still has them and reconcile will bring them back: {still}", err=True)
+    for name in report.elsewhere:
+        click.echo(
+            f"{name}: it knows them by an id and was not asked; what it sends or shows from now on is kept, unless --block", err=True
+        )
+
+
+def _tell_of_rejects(settings: Settings, rejects: Mapping[str, int]) -> None:
+    from workers.cli.receiver_side import receiver_name
+
+    for name, count in rejects.items():
+        if name != receiver_name(settings.receiver):
+            click.echo(f"{name}: {count:,} rejected requests on its host were not searched; `muster rejected` there shows them", err=True)

@@ -84,7 +84,7 @@ async def receiver_side(settings: Settings, now: Callable[[], datetime] = now_ut
         keeper: Keeper = publisher or SpoolKeeper(spool)
         configured, recent = sources(settings), Recent()
         _warn(configured)
-        heart = Heart(_name(settings.receiver), settings.receiver.heartbeat, spool, rejects, now)
+        heart = Heart(receiver_name(settings.receiver), settings.receiver.heartbeat, spool, rejects, now)
         side = ReceiverSide(spool, publisher, recent, rejects, heart, exposition := Exposition())
         told = Answers(exposition.registry, configured).told
         hook = Hook(settings.receiver, configured, keeper, recent, now, told, rejected=rejects.add, tracer=tracer)
@@ -99,7 +99,7 @@ async def receiver_side(settings: Settings, now: Callable[[], datetime] = now_ut
         await spool.close()
 
 
-def _name(settings: ReceiverSettings) -> str:
+def receiver_name(settings: ReceiverSettings) -> str:
     """Two receivers on one host have ports of their own."""
     default = ReceiverSettings.model_fields["port"].default
     return settings.name or socket.gethostname() + (f":{settings.port}" if settings.port != default else "")

@@ -5,16 +5,16 @@ Every row carries the strongest hint, when the last hint arrived, and when the f
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.delivery import now_utc
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
-from workers.erasures import Marks
+from workers.erasures import OBSERVERS, PEOPLE, Marks
 from workers.followups.cases import Key, Traces
 from workers.followups.plan import Followups
 from workers.mirror.calendar import note, outlooks
@@ -97,6 +97,9 @@ _ABSENT = Upsert(
 )
 
 
+Evidence = TypeVar("Evidence", Hint, Sighting, Fact)
+
+
 @dataclass(frozen=True, slots=True)
 class Mirror:
     """How evidence is taken: which accounts have an API to be asked, and how much clocks may differ."""
@@ -118,14 +121,16 @@ class Mirror:
         `aim` of what it changed: rows of the mirror, new versions, and things that are to be fetched since.
         """
         given = list(effects)
-        hints, facts = fold(one for one in given if isinstance(one, Hint)), [one for one in given if isinstance(one, Fact)]
+        strongest, facts = fold(one for one in given if isinstance(one, Hint)), [one for one in given if isinstance(one, Fact)]
         changed = await _observed(connection, dialect, facts, quietly=quietly)
         # What results are about is locked together with what hints are about, in one order.
         results = {} if quietly else dict.fromkeys(await self._about(connection, dialect, facts), self.now())
-        about = {} if quietly else results | {hint.key: hint.received_at for hint in hints}
-        async with told(connection, dialect, about):
+        hints = await self._unnamed(connection, dialect, strongest, "received_at", "fields", PEOPLE)
+        about = results | {hint.key: hint.received_at for hint in hints}
+        async with told(connection, dialect, about, quietly=quietly):
             changed |= {*await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints], noting=noting)}
-        await self._plan(connection, dialect, about, {hint.key: hint.trace for hint in hints})
+        if not quietly:
+            await self._plan(connection, dialect, about, {hint.key: hint.trace for hint in hints})
         # Last, as whoever settles what was fetched: who plans holds what others wait for.
         touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts and not quietly]
         changed |= {*await mark(connection, dialect, touches, self.clock_skew, noting=noting)}
@@ -144,7 +149,7 @@ class Mirror:
         """Keep what was found of an account (`workers.mirror.facts.observe`), and plan what follows from it."""
         if self.marks is not None:
             found = await self.marks.spared(connection, dialect, found, lambda one: (account, of_fact(one), one.at))
-            found = await self.marks.unnamed(connection, dialect, found) if kind is OBSERVATION else found
+            found = await self._unnamed(connection, dialect, found, "at", "content", OBSERVERS) if kind is OBSERVATION else found
         new = await observe(connection, dialect, kind, account, found, at, within)
         if new:
             # Also what was withdrawn, which was not found.
@@ -160,6 +165,7 @@ class Mirror:
         """Write what a fetch found, one sighting a subscription, wherever it decides."""
         if self.marks is not None:
             sightings = await self.marks.spared(connection, dialect, sightings, lambda one: (one.account, of_sighting(one), one.began))
+            sightings = await self._unnamed(connection, dialect, sightings, "began", "fields", PEOPLE)
         looks = await outlooks(connection, dialect, self.calendars, sorted(sightings, key=lambda one: (one.account, one.subject)))
         rows = [self._sighted(one.sighting) | {"changes_at": one.changes_at} for one in looks]
         async with told(connection, dialect, {(one.account, one.subject): one.began for one in sightings}):
@@ -176,6 +182,17 @@ class Mirror:
         async with told(connection, dialect, {(one.account, one.subject): one.began for one in absences}):
             await _ABSENT.execute(connection, dialect, rows)
         await self._plan(connection, dialect, {(one.account, one.subject) for one in absences})
+
+    async def _unnamed(
+        self, connection: Connection, dialect: Dialect, given: Sequence[Evidence], at: str, content: str, columns: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Evidence about others, with its time and content under these names, without naming in the columns whom to keep out."""
+        if self.marks is None:
+            return given
+        said = [(one.account, getattr(one, at), getattr(one, content)) for one in given]
+        left = await self.marks.unnamed(connection, dialect, said, columns)
+        changes: list[dict[str, Any]] = [{content: new} for new in left]
+        return [replace(one, **changed) for one, changed in zip(given, changes, strict=True)]
 
     async def _about(self, connection: Connection, dialect: Dialect, facts: Sequence[Fact]) -> set[tuple[str, str]]:
         """The subscriptions that results are about."""

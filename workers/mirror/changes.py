@@ -10,6 +10,7 @@ from zlib import crc32
 from schemas.events import EVENTS, Event, EventType, Subscription
 from schemas.fourhse import SUBSCRIPTION_FIELDS
 from schemas.states import SubscriptionState
+from workers.bulk import Upsert
 from workers.database import Connection, Dialect
 from workers.outbox import append
 
@@ -31,6 +32,14 @@ _THERE = """
     SELECT given.account, given.subject FROM unnest($1::text[], $2::text[]) AS given (account, subject)
     JOIN action_subscriptions AS s ON s.account = given.account AND s.action_subscription_id = given.subject"""
 
+#: What leads from somebody to a subscription, to whoever they are elsewhere and to what they were certified by.
+_LEADING = ("subscriber_id", "subscriber_code", "last_certificate_id")
+_FORMER = Upsert(
+    "former_holders",
+    dict.fromkeys(_FORMER_KEY := ("account", "subscriber_id", "action_subscription_id", *_LEADING[1:]), "text"),
+    key=_FORMER_KEY,
+)
+
 #: What is made is made behind one of so many doors: bounded, for the server keeps a place for each lock.
 _DOORS = 256
 #: Any number beside which no other program locks in the same database.
@@ -51,18 +60,33 @@ _MOVED = {
 
 @asynccontextmanager
 async def told(
-    connection: Connection, dialect: Dialect, keys: Mapping[Key, datetime], by: Literal["vendor", "clock"] = "vendor"
+    connection: Connection,
+    dialect: Dialect,
+    keys: Mapping[Key, datetime],
+    by: Literal["vendor", "clock"] = "vendor",
+    *,
+    quietly: bool = False,
+    forgetfully: bool = False,
 ) -> AsyncIterator[None]:
-    """Tell what the writes inside change about these subscriptions; each key with the time of its evidence.
+    """Tell, unless `quietly`, what the writes inside change about these subscriptions; each key with the time of its evidence.
 
     Nobody else can change them from here to the transaction's end, so every change is told once, from what was told before.
+    Where they overwrite whose one is, that is kept, unless `forgetfully`: an erasure must still find it.
     """
     if dialect == "postgres" and keys:  # SQLite has one writer at a time
         await _reserve(connection, keys)
     before = await _read(connection, dialect, keys)
     yield
     after = await _read(connection, dialect, keys)
-    await append(connection, dialect, [one for key in sorted(after) for one in changes(before.get(key), after[key], keys[key], by)])
+    lost = [] if forgetfully else [before[key] for key in sorted(before) if overwritten(before[key], after[key])]
+    await _FORMER.execute(connection, dialect, [{name: row[name] or "" for name in _FORMER_KEY} for row in lost])
+    told = () if quietly else sorted(after)
+    await append(connection, dialect, [one for key in told for one in changes(before.get(key), after[key], keys[key], by)])
+
+
+def overwritten(before: Row, after: Row) -> bool:
+    """Whether a row does not lead any more to whom it led before. Pure."""
+    return before["subscriber_id"] is not None and any(before[name] not in (None, after[name]) for name in _LEADING)
 
 
 def changes(before: Row | None, after: Row, at: datetime, by: Literal["vendor", "clock"] = "vendor") -> Iterator[Event]:

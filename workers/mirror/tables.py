@@ -76,6 +76,22 @@ class ActionSubscription(Model):
         )
 
 
+class FormerHolder(Model):
+    """Whose a subscription was before something else overwrote it: nothing but erasure looks here."""
+
+    id = fields.BigIntField(primary_key=True)
+    account = fields.TextField()
+    subscriber_id = fields.TextField()
+    action_subscription_id = fields.TextField()
+    #: Empty where there was none.
+    subscriber_code = fields.TextField()
+    last_certificate_id = fields.TextField()
+
+    class Meta:
+        table = "former_holders"
+        unique_together = (("account", "subscriber_id", "action_subscription_id", "subscriber_code", "last_certificate_id"),)
+
+
 class Action(Model):
     """4HSE's preventive actions."""
 

@@ -8,7 +8,9 @@ Whatever cuts it short, the same command again goes on: the marks know who it is
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,13 +26,15 @@ from workers.followups.plan import hold, hold_seats
 from workers.mirror.tables import ActionSubscription
 from workers.operations import marking, remains
 from workers.operations.marking import NONE, Unsettled, Work, insistently, unblock
-from workers.operations.whose import Person, recall, whose
+from workers.operations.remains import Search, recall
+from workers.operations.whose import Person, whose
+from workers.receivers import Receiver
 from workers.statements import run
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.errors import NotFound
 from workers.vendors.fourhse import Fourhse
 
-__all__ = ["Report", "Unsettled", "Whom", "at_vendor", "erase", "erasures", "is_known", "preview", "unblock"]
+__all__ = ["Report", "Unsettled", "Whom", "at_vendor", "erase", "erasures", "is_known", "preview", "unblock", "with_rejects"]
 
 log = structlog.get_logger()
 
@@ -40,13 +44,16 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was erased, or would be: rows by table. `shared`: the accounts in which somebody else goes by the same id; that stays."""
+    """What was erased, or would be: rows by table."""
 
     account: str
     at: datetime | None
     block: bool
     erased: Mapping[str, int]
+    #: The accounts in which somebody else goes by the same id; that stays.
     shared: Sequence[str]
+    #: The accounts that know them by an id, and bring back what they show or send from now on, unless it is blocked.
+    elsewhere: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +102,17 @@ async def at_vendor(account: OpenAccount, subscriber: str) -> bool:
     return True
 
 
-async def preview(whom: Whom, looked: Callable[[int], None] = nobody) -> Report:
-    """What would be erased; nothing is changed."""
+async def preview(whom: Whom, now: Callable[[], datetime], looked: Callable[[int], None] = nobody) -> tuple[Report, Person]:
+    """What would be erased, and of whom: it is done, and undone at once. Raises DatabaseAway."""
     connection, dialect = whom.database.connection, whom.database.dialect
     key, seen = await marking.known_key(connection, dialect) or new_key(), 0
-    person = await whom.now(connection, await whom.recalled(key))
-    counts = await remains.counted(connection, dialect, person)
+    person, counts = await insistently(partial(_tried, whom, await whom.recalled(key), now()))
     marked = await whom.marked(key) | {digest(key, *one) for one in person.ids}
+    search = Search(key, marked, whom.accounts, person)
     async for page in remains.pages(NONE):
-        counts["deliveries"] += sum(remains.is_about(row, key, marked, whom.accounts) for row in page)
+        counts["deliveries"] += len(await remains.about(connection, search, page))
         looked(seen := seen + len(page))
-    return Report(whom.account, None, block=False, erased=dict(+counts), shared=_names(person))
+    return _report(whom, None, person, counts, block=False), person
 
 
 async def erase(
@@ -131,14 +138,19 @@ async def erase(
         work = await marking.mark(connection, database.dialect, who, now(), ids, block=block, by=by, reason=reason)
     await asyncio.sleep(unknown_for)
     await marking.settled(database, patience)
-    shared = await insistently(lambda: _rows(whom, work, recalled, now()))
-    await _log(whom, work, page, looked)
+    person = await insistently(lambda: _rows(whom, work, recalled, now()))
+    await _log(whom, work, person, page, looked)
     async with database.transaction() as connection:
         await marking.end(connection, database.dialect, work, now(), by=by, reason=reason)
     if sqlite:
         await database.connection.execute_query("PRAGMA wal_checkpoint(TRUNCATE)")
     log.info(Log.ERASED, erasure=str(work.id), account=whom.account, block=work.block, **work.erased)
-    return Report(whom.account, work.at, work.block, dict(work.erased), shared)
+    return _report(whom, work.at, person, work.erased, block=work.block)
+
+
+async def with_rejects() -> Mapping[str, int]:
+    """The receivers that keep requests which failed verification, each on its own host, as their last heartbeats tell."""
+    return {one.name: one.rejected for one in await Receiver.filter(rejected__gt=0).order_by("name")}
 
 
 async def erasures() -> Sequence[Erasure]:
@@ -146,28 +158,47 @@ async def erasures() -> Sequence[Erasure]:
     return await Erasure.all().order_by("-at")
 
 
-async def _rows(whom: Whom, work: Work, recalled: frozenset[Key], now: datetime) -> Sequence[str]:
-    """Everything but the log, in one transaction; gives where somebody else goes by the same id."""
+async def _rows(whom: Whom, work: Work, recalled: frozenset[Key], now: datetime) -> Person:
+    """Everything but the log, in one transaction; gives who it was."""
     dialect = whom.database.dialect
     async with whom.database.transaction() as connection:
-        held = await whom.now(connection, recalled)
-        await hold(connection, dialect, held.keys)
-        await hold_seats(connection, dialect, {(one.account, one.learner, one.target) for one in held.enrollments})
-        person = await whom.now(connection, recalled)
-        if person != held:
-            raise DatabaseAway("something of theirs has changed meanwhile")
+        person, counts = await _done(whom, connection, recalled, now)
         await marking.remember(connection, dialect, work, person.ids)
-        erased = await marking.save(connection, dialect, work, await remains.erased(connection, dialect, person, now))
+        erased = await marking.save(connection, dialect, work, counts)
     work.erased = erased
-    return _names(person)
+    return person
 
 
-async def _log(whom: Whom, work: Work, size: int, looked: Callable[[int], None]) -> None:
+class _Undone(Exception):
+    """It was only to be seen what would be done."""
+
+
+async def _tried(whom: Whom, recalled: frozenset[Key], now: datetime) -> tuple[Person, Counter[str]]:
+    with suppress(_Undone):
+        async with whom.database.transaction() as connection:
+            done = await _done(whom, connection, recalled, now)
+            raise _Undone
+    return done
+
+
+async def _done(whom: Whom, connection: Connection, recalled: frozenset[Key], now: datetime) -> tuple[Person, Counter[str]]:
+    """Who it is, and what is erased of them; raises DatabaseAway where somebody else is writing of them."""
+    dialect = whom.database.dialect
+    held = await whom.now(connection, recalled)
+    await hold(connection, dialect, held.subscriptions)
+    await hold_seats(connection, dialect, {(one.account, one.learner, one.target) for one in held.enrollments})
+    person = await whom.now(connection, recalled)
+    if person != held:
+        raise DatabaseAway("something of theirs has changed meanwhile")
+    return person, await remains.erased(connection, dialect, person, now)
+
+
+async def _log(whom: Whom, work: Work, person: Person, size: int, looked: Callable[[int], None]) -> None:
     """Whatever in the log is about them, a page at a time."""
-    marked, seen = await whom.marked(work.key), 0
+    search, seen = Search(work.key, await whom.marked(work.key), whom.accounts, person), 0
     async for page in remains.pages(work.scanned, size):
         old = [row for row in page if work.block or row.received_at <= work.at]
-        about = [row.id for row in old if remains.is_about(row, work.key, marked, whom.accounts)]
+        about = await remains.about(whom.database.connection, search, old)
         await insistently(partial(_stripped, whom.database, work, about, page[-1].id))
         looked(seen := seen + len(page))
 
@@ -183,5 +214,6 @@ async def _stripped(database: Database, work: Work, about: Sequence[UUID], last:
     work.erased = erased
 
 
-def _names(person: Person) -> list[str]:
-    return sorted({account for account, _ in person.shared})
+def _report(whom: Whom, at: datetime | None, person: Person, counts: Counter[str], *, block: bool) -> Report:
+    shared, elsewhere = [sorted({account for account, _ in keys}) for keys in (person.shared, person.learners)]
+    return Report(whom.account, at, block, dict(+counts), shared, elsewhere)

@@ -111,9 +111,11 @@ async def end(connection: Connection, dialect: Dialect, work: Work, now: datetim
     await audit.record(connection, dialect, by, "erased", f"erasure {work.id}", reason, dict(work.erased))
 
 
-_OLDER = """
-    SELECT count(*) AS count FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < $1"""
+#: The transactions that are under way here: each holds a lock on its own number as long as it lasts, which, unlike when it began, every
+#: role may see. One without a user is the server's own work.
+_OPEN = """
+    SELECT l.virtualtransaction AS number FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid() AND a.datname = current_database() AND a.usesysid IS NOT NULL"""
 
 
 async def settled(database: Database, patience: float) -> None:
@@ -123,13 +125,16 @@ async def settled(database: Database, patience: float) -> None:
     """
     if database.dialect == "sqlite":
         return
-    (began,) = await run(database.connection, database.dialect, "SELECT clock_timestamp() AS at")
     loop = asyncio.get_running_loop()
-    until = loop.time() + patience
-    while (await run(database.connection, database.dialect, _OLDER, began["at"]))[0]["count"]:
+    until, older = loop.time() + patience, await _open(database)
+    while older := older & await _open(database):
         if loop.time() > until:
             raise Unsettled(Unsettled.__doc__)
         await asyncio.sleep(0.1)
+
+
+async def _open(database: Database) -> set[str]:
+    return {row["number"] for row in await run(database.connection, database.dialect, _OPEN)}
 
 
 async def insistently(work: Callable[[], Awaitable[Done]]) -> Done:

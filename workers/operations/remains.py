@@ -1,108 +1,147 @@
-"""What the database holds of one person: counted, or erased."""
+"""What the database holds of one person, erased: table by table as the register says, and the delivery log in pages."""
 
-import json
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, assert_never
 from uuid import UUID
 
 from schemas.accounts import Account
-from schemas.events import EVENTS, EventType
-from schemas.fourhse import SUBSCRIPTION_FIELDS
-from schemas.states import DeliveryState, Reason, SubscriptionState
+from schemas.states import DeliveryState, Reason
 from workers.database import Connection, Dialect, told_apart
-from workers.erasures import digest
+from workers.envelopes import UNREADABLE
+from workers.erasures import Key, digest
 from workers.handlers import handle
 from workers.handlers.mentioned import mentioned
 from workers.log import NOTHING, LoggedDelivery
 from workers.mirror.changes import told
 from workers.operations.deliveries import restored
-from workers.operations.whose import Person, Rows
+from workers.operations.personal import NAMED, REGISTER, Deleted, Kept, Paged, Reworded, Stripped, Way, named_by
+from workers.operations.whose import Person
 from workers.statements import run
 
-#: In the place of what named them.
-_ERASED = "(erased)"
 #: Log rows that are looked at together.
 PAGE = 200
 
-
-async def counted(connection: Connection, dialect: Dialect, person: Person) -> Counter[str]:
-    """How many rows there are, by table, but for the log."""
-    counts = Counter[str](action_subscriptions=len(person.subscriptions), replay_runs=len(await _asking(connection, dialect, person)))
-    for rows in (*person.rows(), Rows("outbox", "subject", person.events)):
-        where, values = _where(rows)
-        (found,) = await run(connection, dialect, f"SELECT count(*) AS count FROM {rows.table} WHERE {where}", *values)
-        counts[rows.table] += int(found["count"])
-    return +counts
+_SUBSCRIPTIONS = "action_subscriptions"
 
 
 async def erased(connection: Connection, dialect: Dialect, person: Person, now: datetime) -> Counter[str]:
-    """Erase them: of a subscription stays a tombstone. Gives how many rows, by table."""
-    counts = Counter[str](outbox=await _bared(connection, dialect, person.events))
-    async with told(connection, dialect, dict.fromkeys(person.keys, now)):
-        counts["action_subscriptions"] = await _tombstones(connection, dialect, person, now)
-    for id_, asked in (await _asking(connection, dialect, person)).items():
-        await run(connection, dialect, "UPDATE replay_runs SET asked = $2 WHERE id = $1", id_, asked)
-        counts["replay_runs"] += 1
-    for account, who in sorted(person.learners):
-        await run(connection, dialect, _UNNAME, account, who)
-    for rows in person.rows():
-        where, values = _where(rows)
-        counts[rows.table] += len(await run(connection, dialect, f"DELETE FROM {rows.table} WHERE {where} RETURNING 1 AS done", *values))
+    """Erase them but for the log: of a subscription stays a tombstone, which is told. Gives how many rows, by table."""
+    counts = Counter[str]()
+    async with told(connection, dialect, dict.fromkeys(sorted(person.subscriptions), now), forgetfully=True):
+        for way in REGISTER[_SUBSCRIPTIONS]:
+            counts[_SUBSCRIPTIONS] += await _erased(connection, dialect, _SUBSCRIPTIONS, way, person, now)
+    for table, ways in REGISTER.items():
+        for way in ways if table != _SUBSCRIPTIONS else ():
+            counts[table] += await _erased(connection, dialect, table, way, person, now)
     return +counts
 
 
-#: The observations that they made of others are the others'.
-_UNNAME = "UPDATE observations SET observer_id = '' WHERE account = $1 AND observer_id = $2 AND employee_id <> $2"
+async def recall(connection: Connection, dialect: Dialect, known: Callable[[Key], bool]) -> frozenset[Key]:
+    """The ids that something stands under and that are `known`, whatever it was that led to them once."""
+    found = set[Key]()
+    for table, column in NAMED:
+        rows = await run(connection, dialect, f"SELECT DISTINCT account, {column} AS id FROM {table}")
+        found |= {one for one in ((row["account"], row["id"]) for row in rows) if known(one)}
+    return frozenset(found)
 
 
-def _where(rows: Rows) -> tuple[str, list[Any]]:
-    same = [f"{name} = ${number}" for number, name in enumerate(rows.same, 2)]
-    return " AND ".join([f"{rows.column} = any($1)", *same]), [[*rows.values], *rows.same.values()]
+async def _erased(connection: Connection, dialect: Dialect, table: str, way: Way, person: Person, now: datetime) -> int:
+    match way:
+        case Deleted() | Stripped():
+            done = 0
+            for where, values in _wheres(way, person):
+                act = f"DELETE FROM {table}" if isinstance(way, Deleted) else f"UPDATE {table} SET {way.sets}"
+                if "$now" in act:
+                    values = [*values, now]
+                query = f"{act} WHERE {where} RETURNING 1 AS done".replace("$now", f"${len(values)}")
+                done += len(await run(connection, dialect, query, *values))
+            return done
+        case Reworded():
+            rewritten = await _rewritten(connection, dialect, table, way, person)
+            for id_, new in rewritten.items():
+                sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(new, 2))
+                await run(connection, dialect, f"UPDATE {table} SET {sets} WHERE id = $1", id_, *new.values())
+            return len(rewritten)
+        case Paged() | Kept():
+            return 0
+        case _:
+            assert_never(way)
 
 
-_GONE = ", ".join(f"{name} = NULL" for name in SUBSCRIPTION_FIELDS if name != "action_subscription_id")
-#: Were it to come back, no result from before would count for it: its first cycle opens now.
-_TOMBSTONES = f"""
-    UPDATE action_subscriptions SET {_GONE}, state = '{SubscriptionState.DELETED}', flags = '[]', changes_at = NULL, first_seen_at = $3,
-        hint_fingerprint = substr(hint_fingerprint, 1, 0)
-    WHERE account = $1 AND action_subscription_id = any($2) RETURNING 1 AS done"""
-
-
-async def _tombstones(connection: Connection, dialect: Dialect, person: Person, now: datetime) -> int:
-    return len(await run(connection, dialect, _TOMBSTONES, person.account, [*person.subscriptions], now))
-
-
-async def _bared(connection: Connection, dialect: Dialect, subjects: Iterable[str]) -> int:
-    """What was not told yet is told without all that it need not say: an event that is missing would be a gap in the sequence."""
-    rows = await run(connection, dialect, "SELECT id, type, data FROM outbox WHERE subject = any($1)", [*subjects])
-    for row in rows:
-        shape, data = EVENTS[EventType(row["type"])], json.loads(row["data"])
-        bare = shape(**{name: data[name] for name, one in shape.model_fields.items() if one.is_required()})
-        await run(connection, dialect, "UPDATE outbox SET data = $2 WHERE id = $1", row["id"], bare.model_dump_json())
-    return len(rows)
-
-
-async def _asking(connection: Connection, dialect: Dialect, person: Person) -> dict[Any, str]:
-    """Runs of replays that asked for them, with what they ask for then: without the question they would ask for everybody."""
-    names, found = {name for _, name in person.ids}, {}
-    for row in await run(connection, dialect, "SELECT id, asked FROM replay_runs"):
-        asked = json.loads(row["asked"])
-        subjects = asked.get("subscription", ())
-        kept = [one for one in subjects if not named_by(one) & names]
-        if len(kept) < len(subjects):
-            found[row["id"]] = json.dumps(asked | {"subscription": [*kept, _ERASED]})
+def _wheres(way: Deleted | Stripped, person: Person) -> list[tuple[str, list[Any]]]:
+    same = way.same if isinstance(way, Deleted) else {}
+    where = "" if isinstance(way, Deleted) else f" AND ({way.where})"
+    found = []
+    for account, ids in _within(person, way.ids).items():
+        within = {**same, **({"account": account} if account is not None else {})}
+        equal = "".join(f" AND {name} = ${number}" for number, name in enumerate(within, 2))
+        found.append((f"{way.column} = any($1){equal}{where}", [ids, *within.values()]))
     return found
 
 
-def named_by(subject: str) -> set[str]:
-    """Whom a delivery's subject may name: a course result's is its learner's address (`schemas.anewspring.address`)."""
-    return {subject, unquote(subject.partition("/")[0])}
+def _within(person: Person, ids: str) -> Mapping[str | None, list[Any]]:
+    """A person's ids by account, or by None where they are nobody else's in any."""
+    found: defaultdict[str | None, list[Any]] = defaultdict(list)
+    for account, one in sorted(getattr(person, ids), key=str):
+        found[account].append(one)
+    return found
+
+
+async def _rewritten(connection: Connection, dialect: Dialect, table: str, way: Reworded, person: Person) -> dict[Any, Mapping[str, Any]]:
+    """The rows that change, by id, and what they are to say then."""
+    where, values = "TRUE", list[Any]()
+    if way.among is not None:
+        column, ids = way.among
+        where, values = f"{column} = any($1)", [[one for _, one in getattr(person, ids)]]
+    elif way.searched:
+        values = [f"%{_literal(word)}%" for word in sorted(person.words)]
+        text = " || ' ' || ".join(f"coalesce(CAST({name} AS TEXT), '')" for name in way.searched)
+        where = " OR ".join(rf"{text} LIKE ${number} ESCAPE '\'" for number in range(1, len(values) + 1))
+    rows = await run(connection, dialect, f"SELECT id, {', '.join(way.columns)} FROM {table} WHERE {where} ORDER BY id", *values)
+    changed = ((row["id"], way.rewritten(row, person)) for row in rows)
+    return {id_: new for id_, new in changed if new}
+
+
+def _literal(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
 
 
 # The delivery log.
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How somebody is known again in what has arrived: by digests within its account, and by their words wherever those are still known."""
+
+    key: bytes
+    marked: Collection[str]
+    accounts: Mapping[str, Account]
+    person: Person
+
+    def finds(self, row: LoggedDelivery) -> bool:
+        """Whether a logged delivery is about them, by what it says, or by what was made of it."""
+        named = named_by(row.subject) if row.subject else set[str]()
+        if row.body:
+            delivery = restored(row)
+            named |= mentioned(delivery, handle(delivery, self.accounts))
+        # Of a message that is no delivery nobody knows which account it is of.
+        names = {self.person.account, *self.accounts} if row.account == UNREADABLE else {row.account}
+        if any(digest(self.key, name, one) in self.marked for name in names for one in named):
+            return True
+        return bool(row.body) and self.person.named_in(bytes(row.body or b"").decode("utf-8", "replace"))
+
+
+async def about(connection: Connection, search: Search, page: Sequence[LoggedDelivery]) -> list[UUID]:
+    """Those of a page that are about them; a replay is about whom its original is about, though it says nothing by itself."""
+    rows = [row for row in page if row.reason != Reason.ERASED or row.body is not None]
+    wanted = {row.replay_of for row in rows if row.replay_of is not None}
+    with told_apart():
+        found = await LoggedDelivery.filter(id__in=wanted).using_db(connection) if wanted else []
+    originals = {row.id for row in found if row.reason == Reason.ERASED or search.finds(row)}
+    return [row.id for row in rows if row.replay_of in originals or search.finds(row)]
 
 
 async def pages(after: UUID, size: int = PAGE) -> AsyncIterator[Sequence[LoggedDelivery]]:
@@ -115,17 +154,6 @@ async def pages(after: UUID, size: int = PAGE) -> AsyncIterator[Sequence[LoggedD
 async def _page(after: UUID, size: int) -> list[LoggedDelivery]:
     with told_apart():
         return await LoggedDelivery.filter(id__gt=after).order_by("id").limit(size)
-
-
-def is_about(row: LoggedDelivery, key: bytes, marked: Collection[str], accounts: Mapping[str, Account]) -> bool:
-    """Whether a logged delivery is about somebody, by what it says, or by what was made of it."""
-    if row.reason == Reason.ERASED and row.body is None:
-        return False
-    named = named_by(row.subject) if row.subject else set[str]()
-    if row.body:
-        delivery = restored(row)
-        named |= mentioned(delivery, handle(delivery, accounts))
-    return any(digest(key, row.account, one) in marked for one in named)
 
 
 #: What was dead of it cannot be replayed any more, so it is ignored.

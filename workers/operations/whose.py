@@ -1,113 +1,131 @@
-"""What is whose: everything by which one person is known here, and the rows that are theirs alone."""
+"""What is whose: everything by which one person is known here."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from schemas.accounts import Account
-from schemas.states import RefreshKind, TargetKind
-from workers.database import Connection, Dialect
+from schemas.states import TargetKind
+from workers.database import Connection
+from workers.erasures import Key
 from workers.followups.case import INITIAL
 from workers.followups.directory import known, known_there
 from workers.followups.identities import KINDS, PERSON, bearers, learner
 from workers.followups.recording import Step
 from workers.followups.tables import Enrollment, Identity, Need, NeedTarget, Recording
-from workers.mirror.tables import ActionSubscription, CourseResult, Observation, SessionEnrollment
-from workers.statements import run
+from workers.mirror.tables import ActionSubscription, CourseResult, FormerHolder, Observation, SessionEnrollment
 
-Key = tuple[str, str]
-
-#: The seats of one person; an exercise is an office's.
-_PERSONAL = (TargetKind.COURSE, TargetKind.OBSERVATION, TargetKind.SESSION)
+#: A shorter word, as a year is, may stand anywhere.
+_LEAST = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of a table whose `column` has one of the values, and `same` theirs."""
-
-    table: str
-    column: str
-    values: Collection[Any]
-    same: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Person:
-    """Somebody at 4HSE, with what is theirs."""
+    """Somebody at 4HSE, with what is theirs: ids each within an account, or, where one is nobody else's anywhere, within None."""
 
     account: str
     subscriber: str
-    subscriptions: tuple[str, ...]
-    certificates: tuple[str, ...]
+    subscriptions: frozenset[Key]
+    certificates: frozenset[Key]
     #: Who they are elsewhere, and where somebody else goes by the same id: what is kept of those is not theirs alone.
     learners: frozenset[Key]
     shared: frozenset[Key]
-    needs: tuple[Any, ...]
+    needs: frozenset[tuple[None, Any]]
     enrollments: tuple[Enrollment, ...]
-    #: The subjects of events, of their results and of their subscriptions.
-    results: tuple[str, ...]
+    #: The subjects of the events about their results.
+    results: frozenset[tuple[None, str]]
+    #: What they are called.
+    names: frozenset[str]
+
+    @property
+    def people(self) -> frozenset[Key]:
+        """Who they are at 4HSE."""
+        return frozenset({(self.account, self.subscriber)})
+
+    @property
+    def here(self) -> frozenset[tuple[None, str]]:
+        """The same, where another account is meant."""
+        return frozenset({(None, self.subscriber)})
 
     @property
     def ids(self) -> frozenset[Key]:
         """Every id by which a delivery or a fetch may tell of them."""
-        here = {(self.account, one) for one in (self.subscriber, *self.subscriptions, *self.certificates)}
-        return self.learners | here
+        return self.learners | self.people | self.subscriptions | self.certificates
 
     @property
-    def keys(self) -> list[Key]:
-        """Their subscriptions' keys."""
-        return [(self.account, one) for one in self.subscriptions]
+    def seats(self) -> frozenset[tuple[None, Any]]:
+        """The ids of their enrollments."""
+        return frozenset((None, one.id) for one in self.enrollments)
 
     @property
-    def events(self) -> tuple[str, ...]:
+    def events(self) -> frozenset[tuple[None, str]]:
         """The subjects of the events about their subscriptions."""
-        return tuple(f"{self.account}/{one}" for one in self.subscriptions)
+        return frozenset((None, f"{account}/{one}") for account, one in self.subscriptions)
 
-    def rows(self) -> Iterator[Rows]:
-        """What is deleted, in an order that leaves nothing hanging."""
-        here, seats = {"account": self.account}, [one.id for one in self.enrollments]
-        yield Rows("followup_moves", "need", self.needs)
-        yield Rows("followup_moves", "enrollment", seats)
-        yield Rows("recordings", "need", self.needs)
-        yield Rows("certified", "action_subscription_id", self.subscriptions, here)
-        yield Rows("need_targets", "need", self.needs)
-        yield Rows("needs", "id", self.needs)
-        yield Rows("enrollments", "id", seats)
-        yield Rows("identities", "here", (self.subscriber,), {"kind": PERSON})
-        yield Rows("session_enrollments", "action_subscription_id", self.subscriptions, here)
-        for account, who in sorted(self.learners):
-            there = {"account": account}
-            yield Rows("course_results", "learner", (who,), there)
-            yield Rows("observations", "employee_id", (who,), there)
-            yield Rows("refreshes", "subject", (who,), there | {"kind": RefreshKind.COURSE_RESULT.value})
-        yield Rows("refreshes", "subject", (self.subscriber, *self.subscriptions, *self.certificates), here)
-        yield Rows("drifts", "subject", self.subscriptions, here)
-        yield Rows("outbox", "subject", self.results)
-        yield Rows("event_sequences", "subject", self.results)
+    @property
+    def accounts(self) -> frozenset[tuple[None, str]]:
+        """Where they are known."""
+        return frozenset((None, account) for account, _ in self.ids | self.shared)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """What names them wherever it stands; the ids of their subscriptions do not, once those are bare."""
+        return self.names | {self.subscriber} | {one for _, one in self.learners | self.certificates if len(one) >= _LEAST}
+
+    def named_in(self, text: str) -> bool:
+        """Whether a text names them: whole words, for "17" is not in "2017"."""
+        return bool(self._pattern.search(text))
+
+    def is_named(self, value: Any) -> bool:
+        """Whether a value from JSON is, or says, one of their ids or names."""
+        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        return text in {one for _, one in self.ids} or self.named_in(text)
+
+    def bared(self, text: str) -> str:
+        """A text without the words that name them."""
+        return self._pattern.sub("(erased)", text)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(self.words, key=len, reverse=True)))})(?!\w)")
 
 
 async def whose(
     connection: Connection, accounts: Mapping[str, Account], account: str, subscriber: str, recalled: frozenset[Key] = frozenset()
 ) -> Person:
     """What there is of somebody now; `recalled` are ids of theirs that nothing leads to any more."""
-    rows = await ActionSubscription.filter(account=account, subscriber_id=subscriber).using_db(connection).values()
-    subscriptions = sorted(row["action_subscription_id"] for row in rows)
+    rows = await _shown(connection, account, subscriber)
+    subscriptions = sorted({row["action_subscription_id"] for row in rows})
     needs = await Need.filter(account=account, action_subscription_id__in=subscriptions).using_db(connection) if subscriptions else []
     served = await _served(connection, [need.id for need in needs])
     learners = await _learners(connection, accounts, subscriber, rows, served) | {one for one in recalled if one[0] != account}
     shared = frozenset({one for one in learners if await _anothers(connection, accounts, one, account, subscriber)})
-    own = (learners - shared) | {(account, one) for one in subscriptions}
+    own, theirs = learners - shared, frozenset((account, one) for one in subscriptions)
     return Person(
         account,
         subscriber,
-        tuple(subscriptions),
-        tuple(sorted(await _certificates(connection, rows, needs) | {one for name, one in recalled if name == account})),
-        learners - shared,
+        theirs,
+        await _certificates(connection, account, rows, needs) | {one for one in recalled if one[0] == account},
+        own,
         shared,
-        tuple(sorted(need.id for need in needs)),
-        tuple(sorted(await _seats(connection, own), key=lambda one: one.id)),
-        tuple(sorted(await _results(connection, account, subscriptions, learners - shared))),
+        frozenset((None, need.id) for need in needs),
+        tuple(sorted(await _seats(connection, own | theirs), key=lambda one: one.id)),
+        await _results(connection, account, subscriptions, own),
+        frozenset(row["subscriber_name"] for row in rows if len(row["subscriber_name"] or "") >= _LEAST),
     )
+
+
+async def _shown(connection: Connection, account: str, subscriber: str) -> list[Mapping[str, Any]]:
+    """Their subscriptions as the mirror shows them, and what it has shown of them before, as far as that leads to somebody."""
+    rows = await ActionSubscription.filter(account=account, subscriber_id=subscriber).using_db(connection).values()
+    before = await FormerHolder.filter(account=account, subscriber_id=subscriber).using_db(connection).values()
+    ids = {row["action_subscription_id"] for row in before}
+    others = ActionSubscription.filter(account=account, action_subscription_id__in=ids, subscriber_id__isnull=False).using_db(connection)
+    another = set(await others.exclude(subscriber_id=subscriber).values_list("action_subscription_id", flat=True)) if ids else set()
+    about = {"subscriber_type": "PERSON", "subscriber_name": None}
+    return [*rows, *(row | about for row in before if row["action_subscription_id"] not in another)]
 
 
 async def _served(connection: Connection, needs: Collection[Any]) -> list[Enrollment]:
@@ -149,46 +167,32 @@ async def _anothers(connection: Connection, accounts: Mapping[str, Account], who
     return False
 
 
-async def _certificates(connection: Connection, rows: Collection[Any], needs: Collection[Need]) -> set[str]:
-    """The ids of certificates that are known to be theirs."""
+async def _certificates(connection: Connection, account: str, rows: Collection[Any], needs: Collection[Need]) -> frozenset[Key]:
+    """The certificates that are known to be theirs."""
     planned = Recording.filter(need__in=[need.id for need in needs], step=Step.CERTIFICATE.value).using_db(connection)
     written = await planned.values_list("remote", flat=True) if needs else []
     found = {row["last_certificate_id"] for row in rows} | {need.cycle for need in needs} | {str(one) for one in written}
-    return {str(one) for one in found - {None, INITIAL}}
+    return frozenset((account, str(one)) for one in found - {None, "", INITIAL})
 
 
 async def _seats(connection: Connection, own: Collection[Key]) -> list[Enrollment]:
     found = []
     for account, who in sorted(own):
-        found += await Enrollment.filter(account=account, learner=who, kind__in=[kind.value for kind in _PERSONAL]).using_db(connection)
+        found += await Enrollment.filter(account=account, learner=who).exclude(kind=TargetKind.EXERCISE).using_db(connection)
     return found
 
 
-async def _results(connection: Connection, account: str, subscriptions: Collection[str], learners: Collection[Key]) -> set[str]:
+async def _results(
+    connection: Connection, account: str, subscriptions: Collection[str], learners: Collection[Key]
+) -> frozenset[tuple[None, str]]:
     """The subjects of the events about their results (`workers.mirror.facts`)."""
     sessions = SessionEnrollment.filter(account=account, action_subscription_id__in=subscriptions).using_db(connection)
     ids = await sessions.values_list("action_session_subscription_id", flat=True) if subscriptions else []
     found = {f"{account}/session_enrollment/{one}" for one in ids}
     for name, who in learners:
-        courses = (
-            await CourseResult.filter(account=name, learner=who)
-            .using_db(connection)
-            .values_list("learner", "course", "activity", "attempt")
-        )
-        found |= {f"{name}/course_result/{'/'.join(map(str, one))}" for one in courses}
+        courses = CourseResult.filter(account=name, learner=who).using_db(connection)
+        for one in await courses.values_list("learner", "course", "activity", "attempt"):
+            found.add(f"{name}/course_result/{'/'.join(map(str, one))}")
         observations = await Observation.filter(account=name, employee_id=who).using_db(connection).values_list("session_id", flat=True)
         found |= {f"{name}/observation/{one}" for one in observations}
-    return found
-
-
-#: Where ids stand that a mark may know.
-_NAMED = (("refreshes", "subject"), ("enrollments", "learner"), ("course_results", "learner"), ("observations", "employee_id"))
-
-
-async def recall(connection: Connection, dialect: Dialect, known: Callable[[Key], bool]) -> frozenset[Key]:
-    """The ids that something stands under and that are `known`, whatever it was that led to them once."""
-    found = set[Key]()
-    for table, column in _NAMED:
-        rows = await run(connection, dialect, f"SELECT DISTINCT account, {column} AS id FROM {table}")
-        found |= {one for one in ((row["account"], row["id"]) for row in rows) if known(one)}
-    return frozenset(found)
+    return frozenset((None, one) for one in found)

@@ -10,6 +10,7 @@ from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Touch
 from workers.mirror.facts import SESSION_ENROLLMENT, Fact
 from workers.mirror.tables import SessionEnrollment
+from workers.mirror.versions import Key
 from workers.polls.walk import Walk
 from workers.vendors.accounts import OpenAccount
 
@@ -25,9 +26,10 @@ async def poll(database: Database, mirror: Mirror, account: OpenAccount, now: Ca
 
     async def write(at: datetime, rows: Sequence[SessionSubscription]) -> None:
         async with database.transaction() as connection:
-            touches = await _touches(connection, account.name, at, rows) if touching else []
-            await mirror.observe(connection, database.dialect, SESSION_ENROLLMENT, account.name, _facts(account.name, at, rows), at)
-            await mirror.apply(connection, database.dialect, touches)
+            touches = await _touches(connection, account.name, at, rows) if touching else {}
+            new = await mirror.observe(connection, database.dialect, SESSION_ENROLLMENT, account.name, _facts(account.name, at, rows), at)
+            # What is kept out is no news, however often it is shown.
+            await mirror.apply(connection, database.dialect, [touches[one.key] for one in new if one.key in touches])
 
     async for at, rows in walk.pages():
         await write(at, rows)
@@ -49,16 +51,16 @@ def _facts(account: str, at: datetime, rows: Sequence[SessionSubscription]) -> l
     return [Fact(SESSION_ENROLLMENT, account, (row.action_session_subscription_id,), at, row.model_dump(include=content)) for row in rows]
 
 
-async def _touches(connection: Connection, account: str, at: datetime, rows: Sequence[SessionSubscription]) -> list[Touch]:
-    """The subscriptions of the rows whose outcome is another than the mirror holds."""
+async def _touches(connection: Connection, account: str, at: datetime, rows: Sequence[SessionSubscription]) -> dict[Key, Touch]:
+    """The subscriptions of the rows whose outcome is another than the mirror holds, by the keys of their results."""
     ids = [row.action_session_subscription_id for row in rows]
     current = SessionEnrollment.filter(account=account, superseded_at=None, action_session_subscription_id__in=ids).using_db(connection)
     held = dict(await current.values_list(_ID, "done"))
-    return [
-        Touch(account, RefreshKind.ACTION_SUBSCRIPTION, row.action_subscription_id, at)
+    return {
+        (row.action_session_subscription_id,): Touch(account, RefreshKind.ACTION_SUBSCRIPTION, row.action_subscription_id, at)
         for row in rows
         if row.action_subscription_id and _outcome(row.done) != _outcome(held.get(row.action_session_subscription_id))
-    ]
+    }
 
 
 def _outcome(done: int | None) -> int:

@@ -12,16 +12,24 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from receiver.intake import Request
+from receiver.rejects import Rejects, kept
+from receiver.sources import sources
+from schemas.delivery import now_utc
+from schemas.heartbeat import Heartbeat
 from schemas.samples import SUBSCRIPTION as SAMPLE
+from schemas.settings import RejectedSettings, Settings
 from schemas.states import DeliveryState
 from tests.services.muster import Muster
 from tests.workers.cli.ruled import Desk
-from tests.workers.made import until
+from tests.workers.made import NOON, until
 from tests.workers.operations.lives import ADA, BEA, contents, naming, pipeline
 from tests.workers.vendors.acme import KEY, TENANT, acme
 from workers.database import Database, close_database, open_database
 from workers.erasures import Erasure
+from workers.journal import Journal
 from workers.log import LoggedDelivery
+from workers.receivers import note
 from workers.simulators.fourhse import Keycloak, Tenancy, simulator
 from workers.simulators.server import served
 
@@ -44,6 +52,10 @@ client_id = "c"
 client_secret_file = "key"
 """
 WHO = ("--account", "hse", "--subscriber", ADA.person)
+_NOT_ASKED = "".join(
+    f"{name}: it knows them by an id and was not asked; what it sends or shows from now on is kept, unless --block\n"
+    for name in ("ispring", "lms")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ async def test_a_dry_run_tells_what_would_go_and_leaves_it(office: Office) -> No
     shown = await office.muster("erase", *WHO, "--dry-run")
     said = (await office.muster("erase", *WHO, "--dry-run", "--json")).json
 
-    assert (shown.code, shown.err) == (0, "")
+    assert (shown.code, shown.err) == (0, _NOT_ASKED)
     assert {line.split()[0]: line.split()[1] for line in shown.out.splitlines()}["deliveries"] == "11"
     assert (said["dry_run"], said["at_vendor"], said["erased"]["needs"], said["at"]) == (True, False, 1, None)
     assert await office.naming_ada() == before
@@ -123,9 +135,9 @@ async def test_it_asks_first_then_erases_and_keeps_no_name(office: Office) -> No
     again = await office.muster("erase", *WHO, "--yes", "--json")
 
     assert (refused.code, done.code, again.code) == (1, 0, 0), done.err
-    assert "Erase 44 rows, for good?" in refused.err
+    assert "Erase 46 rows, for good?" in refused.err
     assert still
-    assert "erased: 44 rows\n" in done.out
+    assert "erased: 46 rows\n" in done.out
     assert await office.naming_ada() == []
     assert (again.json["erased"], again.json["block"]) == ({}, False)
     listed = (await office.muster("erase", "--list", "--json")).json
@@ -143,6 +155,7 @@ async def test_it_warns_while_4hse_still_has_them_unless_they_are_blocked(office
     lifted = [(await office.muster("erase", *WHO, "--unblock")).out for _ in range(2)]
 
     assert "hse: 4HSE still has them, so reconcile brings them back: delete them there first, or take --block" in warned.err
+    assert _NOT_ASKED in warned.err
     assert (blocked.err, "kept out from now on" in blocked.out) == ("", True)
     assert lifted == ["let in: what arrives from now on counts\n", "nobody of this id is kept out\n"]
 
@@ -154,6 +167,34 @@ async def test_a_vendor_that_cannot_be_asked_is_said_and_hinders_nothing(office:
     assert (done.code, done.json["at_vendor"]) == (0, None)
     assert "hse: nobody knows whether 4HSE still has them and reconcile will bring them back: 401" in done.err
     assert await office.naming_ada() == []
+
+
+async def test_files_of_this_host_lose_them_and_of_others_it_is_said_what_they_keep(office: Office) -> None:
+    data_dir, now = office.home / "muster-data", now_utc()
+    rejects = Rejects(data_dir, RejectedSettings())
+    given = {"vendor": "4hse", "account": "hse", "verify": {"secrets": ["right"]}}
+    source = sources(Settings.model_validate({"sources": {"hse": given}}))["hse"]
+    for one in (ADA, BEA):
+        rejects.add(source, Request(event="E", headers={}, query={}, peer="::1", body=f'{{"person_id":"{one.person}"}}'.encode()), now)
+    await rejects.close()
+    told = [{"subject": f"hse/{one}", "time": NOON.isoformat(), "data": {"state": "live"}} for one in ("ad-1", "be-1")]
+    Journal(data_dir / "events.jsonl").write([*told, {"subject": "x", "time": "-", "data": {"observer_id": ADA.employee}}])
+    await office.inside(_heard_of)
+    done = await office.muster("erase", *WHO, "--yes", "--json")
+
+    assert (done.code, done.json["files"]) == (0, {"rejected.sqlite3": 1, "events.jsonl": 2}), done.err
+    assert [one.request.body for one in kept(data_dir, NOON)] == [f'{{"person_id":"{BEA.person}"}}'.encode()]
+    assert (data_dir / "events.jsonl").read_text().strip() == json.dumps(told[1], separators=(",", ":"))
+    assert "elsewhere: 3 rejected requests on its host were not searched" in done.err
+
+
+async def _heard_of(database: Database) -> None:
+    now = now_utc()
+    beats = [
+        Heartbeat(name=name, at=now, began_at=now, every=30, program="1", spooled=0, rejected=3 * (name == "elsewhere"))
+        for name in ("a", "elsewhere")
+    ]
+    await note(database, beats, now)
 
 
 async def test_wrong_usage_is_told(office: Office) -> None:

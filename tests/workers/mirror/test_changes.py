@@ -13,7 +13,7 @@ from tests.workers.made import NOON
 from tests.workers.mirror.test_apply import hint, write
 from workers.database import Database
 from workers.mirror.apply import Mirror
-from workers.mirror.changes import changes, told
+from workers.mirror.changes import changes, overwritten, told
 from workers.mirror.evidence import Absence, Sighting
 from workers.mirror.facts import COURSE_RESULT, Fact
 from workers.outbox import OutboxEvent
@@ -55,6 +55,21 @@ def row(state: SubscriptionState = LIVE, **said: Any) -> dict[str, Any]:
 )
 def test_what_is_told(before: dict[str, Any] | None, after: dict[str, Any], types: list[EventType]) -> None:
     assert [event.type for event in changes(before, after, NOON)] == types
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        pytest.param(row(subscriber_id="p", subscriber_code="c"), row(DELETED), True, id="everything"),
+        pytest.param(row(subscriber_id="p", subscriber_code="c"), row(DELETED, subscriber_id="p"), True, id="the code"),
+        pytest.param(row(subscriber_id="p", last_certificate_id="1"), row(subscriber_id="p", last_certificate_id="2"), True, id="renewed"),
+        pytest.param(row(subscriber_id="p", status="NEW"), row(subscriber_id="p", status="VALID"), False, id="nothing that leads to them"),
+        pytest.param(row(subscriber_id="p"), row(subscriber_id="p", subscriber_code="c"), False, id="more is known"),
+        pytest.param(row(DELETED), row(subscriber_id="p"), False, id="of nobody"),
+    ],
+)
+def test_whose_it_was_is_kept_where_that_is_overwritten(before: dict[str, Any], after: dict[str, Any], kept: bool) -> None:
+    assert overwritten(before, after) is kept
 
 
 def test_a_change_names_the_fields_and_a_status_what_it_was_and_who_changed_it() -> None:

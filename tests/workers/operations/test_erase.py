@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -71,10 +72,11 @@ async def test_nothing_names_them_any_more_and_of_others_all_is_as_it_was(lives:
         "enrollments": 2,
         "event_sequences": 1,
         "followup_moves": 3,
+        "former_holders": 1,
         "identities": 1,
         "need_targets": 2,
         "needs": 1,
-        "observations": 1,
+        "observations": 2,
         "outbox": 6,
         "recordings": 1,
         "refreshes": 7,
@@ -85,12 +87,14 @@ async def test_nothing_names_them_any_more_and_of_others_all_is_as_it_was(lives:
 
 async def test_a_dry_run_counts_the_same_and_changes_nothing(lives: Database) -> None:
     before = await contents(lives)
-    expected = await preview(Whom(lives, ACCOUNTS, "hse", ADA.person))
+    expected, person = await preview(Whom(lives, ACCOUNTS, "hse", ADA.person), lambda: THEN)
     between = await contents(lives)
     report = await erased(lives)
 
     assert before == between
     assert expected.erased == report.erased
+    assert (expected.shared, expected.elsewhere, report.elsewhere) == ([], ["ispring", "lms"], ["ispring", "lms"])
+    assert person.words == {*ADA.known_as}
 
 
 async def test_a_subscription_leaves_a_bare_tombstone_whose_end_is_told_without_a_gap(lives: Database) -> None:
@@ -317,6 +321,28 @@ async def test_a_transaction_from_before_the_mark_is_waited_for(spoilt_postgres:
     await waiting
 
     assert naming(await contents(spoilt_postgres), ADA) == []
+
+
+async def test_a_transaction_of_another_role_is_waited_for_too(spoilt_postgres: Database, postgres: Postgres) -> None:
+    run, role = spoilt_postgres.connection.execute_query, f"operator{uuid4().hex}"
+    (row,) = await spoilt_postgres.connection.execute_query_dict("SELECT current_database() AS name")
+    await run(f"CREATE ROLE {role} LOGIN")
+    await run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    await run(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    other = await asyncpg.connect(postgres.url(row["name"]))
+    await other.execute("BEGIN; SELECT 1")
+    await close_database()
+    try:
+        operator = await open_database(postgres.url(row["name"]).replace("postgres@", f"{role}@", 1))
+        with pytest.raises(Unsettled):
+            await erased(operator, patience=0.2)
+        await other.execute("COMMIT")
+        report = await erased(operator, patience=5)
+    finally:
+        await other.close()
+        await close_database()
+
+    assert report.erased == {}
 
 
 async def test_not_even_the_file_names_them(tmp_path: Path) -> None:

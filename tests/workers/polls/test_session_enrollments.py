@@ -9,10 +9,14 @@ import pytest
 import pytest_asyncio
 
 from schemas.delivery import now_utc
-from tests.workers.vendors.acme import ACTION, ENROLLMENT, OFFICE, OTHER_OFFICE, SESSION, SUBSCRIPTION, TENANT, Stage, staged
+from tests.workers.vendors.acme import ACTION, ENROLLMENT, OFFICE, OTHER_OFFICE, PERSON, SESSION, SUBSCRIPTION, TENANT, Stage, staged
 from workers.database import Database
+from workers.erasures import Marks
 from workers.mirror.apply import Mirror
+from workers.mirror.reconcile import reconcile
+from workers.mirror.runs import Asked
 from workers.mirror.tables import SessionEnrollment
+from workers.operations.erase import Whom, erase
 from workers.polls import session_enrollments
 from workers.refreshes import Refresh
 from workers.simulators.faults import Broken
@@ -233,3 +237,20 @@ async def test_values_of_odd_types_and_ids_that_are_no_uuids_are_read(stage: Sta
     row = await SessionEnrollment.get(superseded_at=None)
     assert (row.done, row.date_begin) == (1, date(2024, 3, 15))
     assert [row.warning, row.certificate_id] == [None] * 2
+
+
+async def test_who_is_kept_out_is_not_fetched_again_and_again(stage: Stage, database: Database) -> None:
+    whom = Whom(database, {"hse": stage.account()}, "hse", PERSON)
+    stage.tenancy.record(ENROLLMENT, 1)
+    more(stage, 1)
+    async with stage.client() as client:
+        account = OpenAccount("hse", stage.account(), client)
+        mirror = Mirror(accounts=frozenset({"hse"}), marks=Marks(unknown_for=0))
+        await reconcile(database, mirror, account, Asked(), now_utc)
+        await erase(whom, by="root", reason=None, block=True, now=now_utc, unknown_for=0)
+        for _ in range(3):
+            await session_enrollments.poll(database, mirror, account, now_utc)
+
+    assert await SessionEnrollment.filter(action_subscription_id=SUBSCRIPTION).count() == 0
+    assert await SessionEnrollment.all().count() == 1
+    assert await Refresh.all().count() == 0
