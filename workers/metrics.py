@@ -91,7 +91,7 @@ class Gauges:
     def __init__(
         self, registry: CollectorRegistry, lane: Lane, consumer: Consumer | None, accounts: OpenAccounts, now: Callable[[], datetime]
     ) -> None:
-        self._lane, self._now = lane, now
+        self._lane, self._consumer, self._now = lane, consumer, now
         Gauge(*metrics.OLDEST.named, registry=registry).set_function(self._oldest)
         if consumer is not None:
             Gauge(*metrics.BROKER.named, registry=registry).set_function(lambda: consumer.away is None)
@@ -101,10 +101,12 @@ class Gauges:
                 breaker.labels(account.name, state.value).set_function(partial(_is_in, account.client.http, state))
 
     def _oldest(self) -> float:
-        """Replays are left out: when they arrived is long ago, and says nothing."""
+        """Of what is in hand, under way or not; replays are left out: when they arrived is long ago, and says nothing."""
         batch = self._lane.batch
-        oldest = None if batch.replays else min((storable_time(one.received_at) for one in batch.deliveries), default=None)
-        return 0.0 if oldest is None else max(0.0, (self._now() - oldest).total_seconds())
+        arrived = [] if batch.replays else [storable_time(one.received_at) for one in batch.deliveries]
+        if self._consumer is not None and self._consumer.oldest is not None:
+            arrived.append(self._consumer.oldest)
+        return max(0.0, (self._now() - min(arrived)).total_seconds()) if arrived else 0.0
 
 
 def _is_in(http: Http, state: State) -> bool:
