@@ -21,6 +21,7 @@ from tests.workers.test_lane import Given, working
 from workers.cli.logging import configure
 from workers.database import Database
 from workers.lane import Lane
+from workers.log import LoggedDelivery
 from workers.pipeline import Pipeline
 from workers.simulators.server import served
 from workers.vendors.accounts import OpenAccounts
@@ -113,18 +114,29 @@ async def test_no_line_of_a_call_names_whom_it_is_about(tmp_path: Path) -> None:
     assert "k3y" not in json.dumps(logged)
 
 
-@pytest.mark.parametrize("format_", ["json", "console"])
-def test_what_is_bound_is_in_every_line_in_either_format(format_: str, capsys: pytest.CaptureFixture[str]) -> None:
-    before, root = structlog.get_config(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+@contextmanager
+def configured(**log: str) -> Iterator[None]:
+    """The process' own set-up, taken back afterwards."""
+    before, names = (
+        structlog.get_config(),
+        (None, "schemas", "receiver", "workers", "aio_pika", "aiormq", "opentelemetry", "urllib3", "uvicorn"),
+    )
+    handlers, levels = logging.getLogger().handlers[:], {name: logging.getLogger(name).level for name in names}
     try:
-        configure(LogSettings.model_validate({"format": format_}))
-        with structlog.contextvars.bound_contextvars(deliveries=["0199"]):
-            structlog.get_logger("test").info("vendor.called", account="hse")
-        said = capsys.readouterr().err
+        configure(LogSettings.model_validate(log))
+        yield
     finally:
         structlog.configure(**before)
-        root.handlers[:], root.level = handlers, level
+        logging.getLogger().handlers[:] = handlers
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_what_is_bound_is_in_every_line_in_either_format(format_: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with configured(format=format_), structlog.contextvars.bound_contextvars(deliveries=["0199"]):
+        structlog.get_logger("workers.test").info("vendor.called", account="hse")
+    said = capsys.readouterr().err
 
     assert "vendor.called" in said
     assert "0199" in said
@@ -132,3 +144,17 @@ def test_what_is_bound_is_in_every_line_in_either_format(format_: str, capsys: p
     if format_ == "json":
         line = json.loads(said)
         assert (line["event"], line["deliveries"], line["level"]) == ("vendor.called", ["0199"], "info")
+
+
+async def test_at_the_level_of_debug_no_library_tells_what_it_is_given(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    with configured(level="debug", format="json"):
+        structlog.get_logger("workers.test").debug("ours")
+        await Pipeline(database).together([created("s1", source="ada.lovelace@acme.example")])
+        await LoggedDelivery.filter(source="ada.lovelace@acme.example").count()
+        for name in ("aiosqlite", "asyncpg", "tortoise.db_client", "httpx2", "httpcore2.http11", "a_new_one"):
+            logging.getLogger(name).info("ada.lovelace@acme.example")
+        logging.getLogger("a_new_one").warning("theirs")
+    said = capsys.readouterr().err
+
+    assert "ada" not in said
+    assert [json.loads(line)["event"] for line in said.splitlines()] == ["ours", "theirs"]
