@@ -2,11 +2,17 @@
 
 import aio_pika
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 
 from schemas import topology
 from tests.services import free_port
 from workers.consumer import declare_at
 from workers.hearing import Ear, deaf
+
+
+async def acknowledged(message: AbstractIncomingMessage) -> None:
+    """Another worker."""
+    await message.ack()
 
 
 async def test_without_consumers_a_queue_is_unheard_and_nothing_is_left_in_it(broker_url: str) -> None:
@@ -25,7 +31,7 @@ async def test_an_ear_that_another_consumer_hides_is_deaf_where_it_could_be_call
     url = broker_url if callable_ else f"amqp://127.0.0.1:{free_port()}/"
     async with await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(topology.DELIVERIES)
-        await queue.consume(lambda message: message.ack())  # type: ignore[arg-type, return-value]
+        await queue.consume(acknowledged)
 
         assert await deaf(url, connection, [Ear(topology.DELIVERIES)]) == [topology.DELIVERIES] * callable_
 
@@ -36,7 +42,7 @@ async def test_an_ear_that_has_heard_is_not_called_before_the_next_look(broker_u
     ear.heard.set()
     async with await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(topology.DELIVERIES)
-        await queue.consume(lambda message: message.ack())  # type: ignore[arg-type, return-value]
+        await queue.consume(acknowledged)
 
         assert await deaf(broker_url, connection, [ear]) == []
         assert ear.silent

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.metrics import Gauges, Outside, Work
 from workers.migrations import check_schema, migrate
-from workers.operations.figures import QUICK, SELDOM, SLOW, Answer, Asked, Question, from_broker, from_database
+from workers.operations.figures import AGAIN, QUESTIONS, Answer, Asked, Question, from_broker, from_database
 from workers.operations.health import Watch, worker_readiness
 from workers.pipeline import Pipeline
 from workers.receivers import note
@@ -69,8 +69,8 @@ class Worker:
         self.exposition = exposition or Exposition()
         self._work = Work(self.exposition.registry, settings.accounts, now)
         broker = Asked(partial(from_broker, settings.broker_url)) if settings.broker_url else None
-        quick, slow = Asked(partial(self._asked, QUICK)), Asked(partial(self._asked, SLOW), every=SELDOM)
-        self.exposition.before(Outside(self.exposition.registry, quick, slow, broker).look)
+        asked = {name: Asked(partial(self._asked, question), every) for name, (question, every) in QUESTIONS.items()}
+        self.exposition.before(Outside(self.exposition.registry, Asked(self._pinged, AGAIN), asked, broker).look)
         self._mirror = mirror(settings, now)
         self._watch = Watch(settings.accounts, now)
         #: None until it is open.
@@ -124,10 +124,16 @@ class Worker:
     def _consumer(self) -> Consumer | None:
         return self._inlet if isinstance(self._inlet, Consumer) else None
 
-    async def _asked(self, questions: Sequence[Question]) -> Answer:
+    async def _asked(self, question: Question) -> Answer:
         if self.database is None:
             raise DatabaseAway("not connected yet")
-        return await from_database(questions, self._now(), self._settings.accounts)
+        return await from_database(question, self._now(), self._settings.accounts)
+
+    async def _pinged(self) -> Answer:
+        if self.database is None:
+            raise DatabaseAway("not connected yet")
+        await self.database.ping()
+        return {}
 
     def _duties(self, database: Database, accounts: OpenAccounts) -> Iterator[Coroutine[Any, Any, None]]:
         """What a worker does beside its lane, for ever."""
