@@ -13,15 +13,17 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from schemas.accounts import AnewspringAccount, FourhseAccount, KareAccount
+from schemas.delivery import encode, seal
 from schemas.settings import LogSettings
 from schemas.states import Reason
 from tests.workers.made import NOON, created, delivery, replayed, until
 from tests.workers.refreshing import SOON, refreshing
 from tests.workers.test_lane import Given, working
 from workers.cli.logging import configure
+from workers.cli.worker_side import readmit
 from workers.database import Database
 from workers.lane import Lane
-from workers.log import LoggedDelivery
+from workers.log import LoggedDelivery, hold
 from workers.pipeline import Pipeline
 from workers.simulators.server import served
 from workers.vendors.accounts import OpenAccounts
@@ -57,6 +59,16 @@ async def test_a_replay_is_followed_by_its_own_id(database: Database) -> None:
             await until(lambda: given.settled, "settling")
 
     assert [line["deliveries"] for line in logged if line["event"] == "batch.applied"] == [[str(one.id)]]
+
+
+async def test_what_a_newer_version_left_and_this_one_applies_is_a_batch_too(database: Database) -> None:
+    one, two = created("s1"), created("s2")
+    await hold(database, 1, "deliveries", seal(map(encode, (one, two))))
+    with lines() as logged:
+        await readmit(Pipeline(database))
+
+    (batch,) = (line for line in logged if line["event"] == "batch.applied")
+    assert (batch["applied"], batch["deliveries"]) == (2, [str(one.id), str(two.id)])
 
 
 async def test_a_call_is_one_line_that_says_whose_deliveries_it_is_made_for(database: Database, tmp_path: Path) -> None:

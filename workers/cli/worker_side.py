@@ -34,7 +34,7 @@ from workers.metrics import Gauges, Outside, Work
 from workers.migrations import check_schema, migrate
 from workers.operations.figures import AGAIN, QUESTIONS, Answer, Asked, Question, from_broker, from_database
 from workers.operations.health import Watch, worker_readiness
-from workers.pipeline import Pipeline
+from workers.pipeline import Pipeline, ids
 from workers.receivers import note
 from workers.refresher import Refresher
 from workers.relay import Relay
@@ -178,7 +178,7 @@ class Worker:
                     if self._set_up:
                         await migrate(database)
                     await check_schema(database)
-                    await _readmit(self._pipeline(database))
+                    await readmit(self._pipeline(database))
                     await look_again(database, self._now())
                     return database
                 except DatabaseAway as away:
@@ -187,14 +187,15 @@ class Worker:
         raise AssertionError("retries without end have ended")
 
 
-async def _readmit(pipeline: Pipeline) -> None:
+async def readmit(pipeline: Pipeline) -> None:
     """Apply what an older version held and this one can open."""
     with told_apart():
         for row, batch in await readmitted():
-            await pipeline.together(batch.fresh)
+            tally = await pipeline.together(batch.fresh)
             for delivery, reason, detail in batch.dead:
-                await pipeline.bury([delivery], reason, detail)
+                tally += await pipeline.bury([delivery], reason, detail)
             await HeldEnvelope.filter(id=row).delete()
+            log.info(Log.BATCH_APPLIED, **tally, held=row, deliveries=ids(batch.deliveries))
 
 
 @contextlib.contextmanager
