@@ -4,6 +4,8 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,18 @@ from structlog.testing import capture_logs
 from schemas.accounts import AnewspringAccount, FourhseAccount, KareAccount
 from schemas.delivery import encode, seal
 from schemas.settings import LogSettings
-from schemas.states import Reason
+from schemas.states import Reason, TargetKind
+from tests.workers.followups.enrolling import enrolling
 from tests.workers.made import NOON, created, delivery, replayed, until
 from tests.workers.refreshing import SOON, refreshing
 from tests.workers.test_lane import Given, working
+from tests.workers.vendors.acme import SUBSCRIPTION
 from workers.cli.logging import configure
 from workers.cli.worker_side import readmit
 from workers.database import Database
+from workers.followups.tables import Enrollment
+from workers.followups.targets import TARGETS
+from workers.handlers import handle
 from workers.lane import Lane
 from workers.log import LoggedDelivery, hold
 from workers.pipeline import Pipeline
@@ -85,6 +92,39 @@ async def test_a_call_is_one_line_that_says_whose_deliveries_it_is_made_for(data
     assert all(line["deliveries"] == [str(arrived.id)] for line in calls)
     assert all(line["call"].startswith(("GET /v2/", "POST /v2/")) and 0 <= line["seconds"] < 60 for line in calls)
     assert {line["outcome"] for line in calls} <= {"ok", "not_found"}
+
+
+async def test_a_delivery_is_followed_through_every_fetch_that_leads_to_the_next(database: Database, tmp_path: Path) -> None:
+    async with refreshing(database, tmp_path) as scene:
+        await scene.created(SUBSCRIPTION)
+        await scene.catch_up()
+        body = {"certificate_id": scene.stage.tenancy.certify(SUBSCRIPTION, "2026-01-15")}
+        scene.stage.tenancy.delete("action-subscription", SUBSCRIPTION)
+        told = [delivery(body, f"CERTIFICATE::{kind}", received_at=scene.time) for kind in ("CREATE", "UPDATE")]
+        pipeline = Pipeline(database, partial(handle, accounts={"hse": scene.account.settings}), scene.mirror)
+        for one in told:
+            await pipeline.together([one.model_copy(update={"received_at": scene.time})])
+            scene.time += timedelta(seconds=1)
+        with lines() as logged:
+            await scene.catch_up()
+
+    calls = [line for line in logged if line["event"] == "vendor.called"]
+    assert [*dict.fromkeys(line["refresh"] for line in calls)] == ["certificate", "subscriber", "action-subscription"]
+    assert {tuple(line["deliveries"]) for line in calls} == {tuple(str(one.id) for one in told)}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+async def test_a_call_of_a_follow_up_says_which_deliveries_it_is_made_for(database: Database, tmp_path: Path, kind: TargetKind) -> None:
+    one = created()
+    async with enrolling(database, tmp_path) as scene:
+        seat = await scene.wants(kind)
+        await Enrollment.filter(id=seat).update(deliveries=str(one.id))
+        with lines() as logged:
+            await scene.enroller.round(scene.account((await scene.row(seat)).account))
+
+    calls = [line for line in logged if line["event"] == "vendor.called"]
+    assert calls
+    assert all((line["deliveries"], line["enrollment"]) == ([str(one.id)], str(seat)) for line in calls)
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:

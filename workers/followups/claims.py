@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 from schemas.states import EnrollmentState, EnrollmentWish, RefreshKind, TargetKind
 from schemas.traces import Span, SpanName, Tracer
+from workers.causes import NOBODY, Cause
 from workers.database import Connection, Database, DatabaseAway, Dialect
-from workers.followups.cases import Key, Traces
+from workers.followups.cases import Causes, Key
 from workers.followups.moves import Move, Moved, tell
 from workers.followups.plan import hold, hold_seats
 from workers.mirror.evidence import Touch
@@ -33,7 +34,7 @@ LEASE = timedelta(minutes=10)
 class Planner(Protocol):
     """`workers.followups.plan.Followups`: what follows from what has just been written, in the same transaction."""
 
-    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None) -> None:
+    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, causes: Causes | None = None) -> None:
         """Plan for subscriptions, by (account, id)."""
 
 
@@ -72,7 +73,7 @@ class Claim:
     accepts: datetime
     #: The time zone of the schedule that it is for.
     zone: str
-    trace: str | None = None
+    cause: Cause = NOBODY
     #: Why it is as it is; of one that is to be given back, why it is not needed any more.
     reason: str | None = None
 
@@ -81,10 +82,10 @@ class Claim:
         """Whether the vendor was asked in an earlier try."""
         return self.found is False
 
-    def traced(self, tracer: Tracer) -> AbstractContextManager[Span]:
-        """A try at it, in the trace of what wished it."""
+    def followed(self, tracer: Tracer) -> AbstractContextManager[Span]:
+        """A try at it, for the sake of what wished it."""
         about = {"muster.account": self.account, "muster.enrollment": str(self.id), "muster.wish": self.wish.value}
-        return tracer.follow(SpanName.ENROLL, [self.trace] if self.trace else (), about)
+        return self.cause.followed(tracer, SpanName.ENROLL, about)
 
 
 class Placed(NamedTuple):
@@ -229,8 +230,8 @@ async def enrolled(database: Database, done: Sequence[tuple[Claim, Placed]], pla
                 touches.append(_result_of(claim, now))
             about.update(keys[claim.id])
         await tell(connection, database.dialect, moves)
-        traces = {key: claim.trace for claim, _ in done for key in keys[claim.id]}
-        await planner.plan(connection, database.dialect, sorted(about), now, traces)
+        causes = {key: claim.cause for claim, _ in done for key in keys[claim.id]}
+        await planner.plan(connection, database.dialect, sorted(about), now, causes)
         await mark(connection, database.dialect, touches)
 
 
@@ -293,7 +294,7 @@ async def again(
 
 
 def _result_of(claim: Claim, now: datetime) -> Touch:
-    return Touch(claim.account, RefreshKind.COURSE_RESULT, claim.learner, now, claim.target, trace=claim.trace)
+    return Touch(claim.account, RefreshKind.COURSE_RESULT, claim.learner, now, claim.target, claim.cause)
 
 
 async def _locked(connection: Connection, dialect: Dialect, claims: Sequence[Claim]) -> dict[UUID, list[Key]]:
@@ -351,7 +352,7 @@ def _claim(row: Mapping[str, Any], now: datetime, since: datetime, accepts: date
         since=since,
         accepts=accepts,
         zone=zone,
-        trace=row["trace"],
+        cause=Cause.kept(row),
         reason=row["reason"],
     )
 

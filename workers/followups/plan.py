@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 
 from schemas.accounts import Account
 from schemas.rules import Rule
-from schemas.traces import current
+from workers.causes import NOBODY, current
 from workers.database import Connection, Dialect
 from workers.followups import rule_states, touched
 from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
-from workers.followups.cases import Key, Traces, World, completed, involved, rooms, spent
+from workers.followups.cases import Causes, Key, World, completed, involved, rooms, spent
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
 from workers.followups.written import Written
@@ -41,11 +41,11 @@ class Followups:
         self._quiet_until: datetime | None = None
 
     async def plan(
-        self, connection: Connection, dialect: Dialect, keys: Iterable[Key], now: datetime, traces: Traces | None = None
+        self, connection: Connection, dialect: Dialect, keys: Iterable[Key], now: datetime, causes: Causes | None = None
     ) -> None:
         """Plan for subscriptions, by (account, id), in the caller's transaction.
 
-        What is to be done for one goes on with its trace among these; where none are given, with that of what is being worked on.
+        What is to be done for one is done for its cause among these; where none are given, for that of what is being worked on.
         """
         wanted = sorted(set(keys))
         if not wanted or await self._idle(connection, now):
@@ -53,9 +53,9 @@ class Followups:
         rules = {account: await rule_states.applied(connection, self._rules, account) for account in {key[0] for key in wanted}}
         await hold(connection, dialect, wanted)
         world = await self._world(connection, dialect, wanted, rules, now)
-        written = _planned(world, now, traces)
+        written = _planned(world, now, causes)
         if await _outrun(connection, dialect, world, now):
-            written = _planned(await self._world(connection, dialect, wanted, rules, now), now, traces)
+            written = _planned(await self._world(connection, dialect, wanted, rules, now), now, causes)
         await written.execute(connection, dialect)
 
     async def _world(
@@ -121,13 +121,13 @@ async def _outrun(connection: Connection, dialect: Dialect, world: World, now: d
     return not all(counted[name].lets(one, world.rooms[name]) for name, one in world.allowed.items())
 
 
-def _planned(world: World, now: datetime, traces: Traces | None) -> Written:
+def _planned(world: World, now: datetime, causes: Causes | None) -> Written:
     written = Written(now)
     for key in sorted(world.subscriptions):
-        trace = current().trace if traces is None else traces.get(key)
+        cause = current() if causes is None else causes.get(key, NOBODY)
         for change in plan(world.case(key, now)):
             _taken(world, change)
-            written.add(key, change, trace)
+            written.add(key, change, cause)
     return written
 
 

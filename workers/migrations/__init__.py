@@ -43,6 +43,7 @@ MIGRATIONS = (
     Migration(2, 2, "the vendors' truth: fetched subscriptions, refreshes, reconcile, polled facts"),
     Migration(3, 3, "follow-ups, the compliance clock, the outbox"),
     Migration(4, 3, "operating: replay, dead letters, receivers, retention, erasure, traces"),
+    Migration(5, 3, "the deliveries that what is to be done is done for"),
 )
 
 CURRENT = MIGRATIONS[-1].version

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from datetime import datetime
 
 from schemas.states import RefreshKind, SubscriptionState
-from schemas.traces import current
+from workers.causes import current
 from workers.database import Database, told_apart
 from workers.mirror.apply import Mirror
 from workers.mirror.asking import Asking, Row, client, listed
@@ -131,5 +131,5 @@ async def _certificate(asking: Asking, claim: Claim) -> None:
     holder = certificate.get("resource_id")
     if not isinstance(holder, str) or not holder:
         raise Unreadable("resource_id")
-    touch = Touch(claim.account, RefreshKind.SUBSCRIBER, holder, claim.marked_at, claim.scope, trace=current().trace)
+    touch = Touch(claim.account, RefreshKind.SUBSCRIBER, holder, claim.marked_at, claim.scope, current())
     await asking.pass_on([touch], claim, began)
