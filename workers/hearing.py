@@ -59,17 +59,17 @@ class Handed:
 async def deaf(url: str, connection: AbstractConnection, ears: Sequence[Ear]) -> list[str]:
     """The queues of which nothing reaches these ears, as far as that can be told."""
     consumers = await _consumers(connection, [ear.queue for ear in ears])
-    silent = [ear for ear in ears if ear.silent and consumers[ear.queue]]
-    if silent and await _called(url, silent, consumers):
+    unseen = [ear for ear in ears if not consumers[ear.queue]]
+    doubtful = [ear for ear in ears if ear.silent and ear not in unseen]
+    called = bool(doubtful) and await _called(url, doubtful, consumers)
+    if called:
         with suppress(TimeoutError):
             async with asyncio.timeout(ECHO):
-                await asyncio.gather(*(ear.heard.wait() for ear in silent))
-        silent = [ear for ear in silent if ear.silent]
-    else:
-        silent = []
+                await asyncio.gather(*(ear.heard.wait() for ear in doubtful))
+    unheard = [ear for ear in doubtful if called and ear.silent]
     for ear in ears:
         ear.heard.clear()
-    return [ear.queue for ear in ears if ear in silent or not consumers[ear.queue]]
+    return [ear.queue for ear in ears if ear in unseen or ear in unheard]
 
 
 async def _consumers(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, int]:
