@@ -99,7 +99,7 @@ class Hook:
         except Refusal as refusal:
             return self._refused(refusal, source, event)
         except Exception as error:  # noqa: BLE001 - our own fault, whatever it is; a traceback may hold what was sent
-            log.error(Log.REQUEST_FAILED, error=type(error).__name__)
+            log.error(Log.REQUEST_FAILED, error=type(error).__name__, deliveries=getattr(error, "__notes__", []))
             return self._refused(NotDurable(), source, event)
         finally:
             self.in_flight -= 1
@@ -124,6 +124,9 @@ class Hook:
             await self._kept(request, delivery)
         except SpoolFull:
             raise NotDurable from None
+        except Exception as error:
+            error.add_note(str(delivery.id))  # for whoever tells of it
+            raise
         delivery_id = str(delivery.id)
         self.recent.add(delivery.received_at, source.name, delivery.event, 200, delivery_id)
         self.told(source.name, None, time.perf_counter() - began)

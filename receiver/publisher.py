@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from receiver.spool import Row, Spool, Spooled
 from schemas import topology
 from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed, told
-from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, seal, traces
+from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, named, seal, traces
 from schemas.heartbeat import Heartbeat
 from schemas.logs import Log
 from schemas.traces import HEADER, OFF, Attributes, SpanName, Tracer
@@ -134,10 +134,11 @@ class Publisher:
 
     async def _drain(self, rows: list[Row]) -> None:
         group = _first_group(rows)
+        deliveries = [row.spooled.delivery for row in group]
         try:
-            await self._publish(group[0].spooled, [row.spooled.delivery for row in group])
+            await self._publish(group[0].spooled, deliveries)
         except BROKER_FAULTS as fault:
-            self._distrust(fault)
+            self._distrust(fault, deliveries)
             await asyncio.sleep(1.0)
         else:
             await self._spool.forget([row.seq for row in group])
@@ -162,7 +163,7 @@ class Publisher:
         try:
             await self._publish(like, group)
         except BROKER_FAULTS as fault:
-            self._distrust(fault)
+            self._distrust(fault, group)
             return False
         return True
 
@@ -196,10 +197,12 @@ class Publisher:
             self.away = None
             log.info(Log.BROKER_UP, spooled=self._spool.depth)
 
-    def _distrust(self, fault: BaseException) -> None:
+    def _distrust(self, fault: BaseException, unknown: Sequence[bytes] = ()) -> None:
+        """Say why, once, and of which deliveries nobody knows whether it has them."""
         reason = _explained(fault)
         if self.away != reason:
-            log.warning(Log.TOPOLOGY_MISSING if isinstance(fault, _MISSING) else Log.BROKER_AWAY, reason=reason)
+            event = Log.TOPOLOGY_MISSING if isinstance(fault, _MISSING) else Log.BROKER_AWAY
+            log.warning(event, reason=reason, deliveries=named(unknown))
         self.away = reason
 
 

@@ -22,6 +22,7 @@ from uuid import UUID
 
 import structlog
 
+from schemas.delivery import named
 from schemas.logs import Log
 
 log = structlog.get_logger()
@@ -168,7 +169,8 @@ class Spool:
         except (sqlite3.Error, RuntimeError) as error:  # no room, a broken disk, or closed meanwhile
             failure = SpoolFull(str(error))
             if not self.full:
-                log.error(Log.SPOOL_FULL, error=type(error).__name__, spooled=self.depth)
+                refused = named(one.delivery for one in group)
+                log.error(Log.SPOOL_FULL, error=type(error).__name__, spooled=self.depth, deliveries=refused)
         self.full = failure is not None
         for future in kept:
             if future.done():  # its request was cancelled; the row is kept all the same

@@ -6,6 +6,7 @@ A delivery is encoded once, by the receiver, and its bytes go unchanged into an 
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -69,6 +70,12 @@ class Envelope(BaseModel):
     deliveries: Annotated[list[Delivery], Field(min_length=1)]
 
 
+class _Identified(BaseModel):
+    """A delivery's id alone."""
+
+    id: UUID
+
+
 class _Head(BaseModel):
     """The two fields that every version of the envelope has."""
 
@@ -94,6 +101,7 @@ _VERSION_AND_VARIANT = 0xF << 76 | 0b11 << 62
 _envelope = TypeAdapter(Envelope)
 _head = TypeAdapter(_Head)
 _traced = TypeAdapter(_Traced)
+_identified = TypeAdapter(_Identified)
 
 
 def fingerprint(event: str | None, body: bytes) -> str:
@@ -129,6 +137,15 @@ def decode(encoded: bytes) -> Delivery:
 def traces(encoded: Iterable[bytes]) -> list[str]:
     """The traces of encoded deliveries, of those that have one."""
     return [found for one in encoded if (found := _traced.validate_json(one).trace)]
+
+
+def named(encoded: Iterable[bytes]) -> list[str]:
+    """What a line of the log says of encoded deliveries: their ids, of those that can be read."""
+    found = list[str]()
+    for one in encoded:
+        with suppress(ValidationError):
+            found.append(str(_identified.validate_json(one).id))
+    return found
 
 
 def seal(encoded: Iterable[bytes]) -> bytes:

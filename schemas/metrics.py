@@ -83,30 +83,41 @@ DELIVERIES = _counter(
 APPLY = _histogram("apply_latency_seconds", "From a live delivery's arrival to the commit that settled it.", _LATENCY)
 BATCH = _histogram("batch_deliveries", "Deliveries in a batch, which is one transaction if nothing in it fails.", _SIZES)
 BATCH_TIME = _histogram("batch_seconds", "How long a batch took, the time included that the database was away.", _LATENCY)
-OLDEST = _gauge("oldest_unprocessed_age_seconds", "How long ago the oldest live delivery arrived that a worker has taken and not settled.")
+OLDEST = _gauge(
+    "oldest_unprocessed_age_seconds", "How long ago the oldest live delivery arrived that a worker was handed and has not settled."
+)
 DATABASE = _gauge("database_up", "1 if the database answered when it was last asked; else what only it knows is left out.")
+UNANSWERED = _gauge("question_unanswered", "1 for what database or broker did not tell in time: those figures are left out.", "question")
 CALLS = _counter("vendor_calls_total", "Requests to a vendor's API, retries included, by what came of them.", "account", "outcome")
 CALL_TIME = _histogram("vendor_call_seconds", "From a request to a vendor's API to its answer, or to giving up.", _CALL, "account")
 BREAKER = _gauge("vendor_breaker", "1 for the state that the account's circuit breaker is in.", "account", "state")
 
 # The broker's.
-QUEUE = _gauge("queue_messages", "Messages of one or more deliveries in a queue, as the broker sees it.", "queue")
+QUEUE = _gauge(
+    "queue_messages", "Messages of one or more deliveries that are ready in a queue, those not counted that a worker was handed.", "queue"
+)
 CONSUMERS = _gauge("queue_consumers", "Consumers of a queue, as the broker sees it.", "queue")
 
 # The database's.
 WAITING = _gauge("deliveries_waiting", "Deliveries in the log whose attempt is under way, or was cut short.")
-WAITING_AGE = _gauge("deliveries_waiting_oldest_age_seconds", "How long ago the oldest of them arrived; 0 where none waits.")
+WAITING_AGE = _gauge("deliveries_waiting_oldest_age_seconds", "How long ago the first of those attempts began; 0 where none waits.")
 DEAD = _gauge("deliveries_dead", "Deliveries that muster has given up on, until they are replayed or dropped.")
 HELD = _gauge("held_envelopes", "Messages of a newer version that wait for upgraded workers.")
 REFRESHES = _gauge("refreshes_waiting", "Things that were touched and not fetched yet.")
 REFRESHES_FAILING = _gauge("refreshes_failing", "Those of them whose last fetch failed.")
 REFRESHES_AGE = _gauge("refreshes_oldest_age_seconds", "How long ago the first of them was touched; 0 where nothing waits.")
-FOLLOWUPS = _gauge("followups", "Needs that follow from rules, by state; overdue is one.", "state")
+FOLLOWUPS = _gauge("followups", "Needs that follow from rules, by state.", "state")
+OVERDUE = _gauge("followups_overdue", "Needs whose due time has passed, whatever keeps them, or whose seat has expired.")
+ALARMS = _gauge("followups_alarms", "Needs at which a person should look.")
 ENROLLMENTS = _gauge("enrollments", "Seats in courses, sessions and exercises, by state.", "state")
 RECORDINGS = _gauge("recordings", "Steps of writing outcomes back to 4HSE, by state.", "state")
 OUTBOX = _gauge("outbox_events", "Events for internal teams that are not told yet.")
 OUTBOX_AGE = _gauge("outbox_oldest_age_seconds", "How long ago the oldest of them happened; 0 where none waits.")
-DRIFT = _gauge("drift_rows", "Rows in which the last finished reconcile found mirror and vendor to differ.", "account", "kind")
+DRIFT = _gauge(
+    "drift_rows",
+    "Rows in which the last finished reconcile found mirror and vendor to differ; of kind status those that any fetch found in a day.",
+    *("account", "kind"),
+)
 RECONCILE_HELD = _gauge("reconcile_held", "1 while a reconcile waits for a person: too much was not found.", "account")
 LAST_DELIVERY = _gauge("source_last_delivery_timestamp_seconds", "When a source last delivered.", "account", "source")
 LAST_SUCCESS = _gauge("poll_last_success_timestamp_seconds", "When a poll last succeeded.", "account", "poll")
@@ -119,11 +130,11 @@ REPLAYS = _gauge("replays_waiting", "Deliveries that those runs selected and tha
 #: Shown by `muster receive`, and by `muster serve`.
 OF_RECEIVERS = (REQUESTS, ACK, IN_FLIGHT, SPOOL, SPOOL_AGE, SPOOL_BYTES, SPOOL_LIMIT, SPOOL_FULL, REJECTS, REJECTS_LOST, BROKER)
 #: Shown by `muster work`, and by `muster serve`; the last two where there is a broker, and where it answers.
-OF_WORKERS = (DELIVERIES, APPLY, BATCH, BATCH_TIME, OLDEST, DATABASE, CALLS, CALL_TIME, BREAKER, BROKER, QUEUE, CONSUMERS)
+OF_WORKERS = (DELIVERIES, APPLY, BATCH, BATCH_TIME, OLDEST, DATABASE, UNANSWERED, CALLS, CALL_TIME, BREAKER, BROKER, QUEUE, CONSUMERS)
 #: Shown by every worker while the database answers.
 OF_DATABASE = (
     *(WAITING, WAITING_AGE, DEAD, HELD, REFRESHES, REFRESHES_FAILING, REFRESHES_AGE),
-    *(FOLLOWUPS, ENROLLMENTS, RECORDINGS, OUTBOX, OUTBOX_AGE, DRIFT, RECONCILE_HELD),
+    *(FOLLOWUPS, OVERDUE, ALARMS, ENROLLMENTS, RECORDINGS, OUTBOX, OUTBOX_AGE, DRIFT, RECONCILE_HELD),
     *(LAST_DELIVERY, LAST_SUCCESS, FAILURES, LAST_HEARTBEAT, QUIET, REPLAY_RUNS, REPLAYS),
 )
 METRICS = tuple(dict.fromkeys((*OF_RECEIVERS, *OF_WORKERS, *OF_DATABASE)))

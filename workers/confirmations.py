@@ -31,7 +31,7 @@ async def fetch(database: Database, mirror: Mirror, account: OpenAccount, claims
     """Give back these codes, one after the other; raises VendorError where it cannot be told whether one is good."""
     for one in claims:
         began = now()
-        with one.traced(account.tracer):
+        with one.followed(account.tracer):
             found = await Code(database, account, one.subject, now).given_back()
         if not found:
             log.warning(Log.CONFIRMATION_UNCLAIMED, account=account.name)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from datetime import datetime
 
 import aio_pika
 import stamina
@@ -23,33 +23,25 @@ from schemas.settings import WorkerSettings
 from schemas.states import Reason
 from schemas.traces import HEADER, well_formed
 from workers import envelopes
+from workers.hearing import ANSWER, CALL, Ear, Handed, closed, deaf
 from workers.lane import Batch, Turns
+from workers.log import storable_time
 from workers.pipeline import ids
 
 log = structlog.get_logger()
 
 #: What a worker consumes.
 _CONSUMED = (topology.DELIVERIES, topology.DEAD, topology.REPLAYS)
-#: Seconds from one look at whether the broker still sees a consumer to the next, and to the second where the first saw none.
+#: Seconds from one look at whether this worker still hears to the next, and to the second where it did not.
 WATCH, _SECOND_LOOK = 15.0, 1.0
-#: Seconds for each answer of the broker's.
-_ANSWER = 10
 
 
 class TopologyDiffers(Exception):
     """A queue or exchange of muster's exists with other arguments."""
 
 
-class NobodyConsumes(ConnectionError):
-    """The connection is up, and the broker sees no consumer of a queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Handed:
-    """One AMQP message as it came, and from which queue."""
-
-    message: AbstractIncomingMessage
-    dead_lettered: bool
+class Deaf(ConnectionError):
+    """The connection is up, and nothing of a queue reaches this worker."""
 
 
 class Consumer:
@@ -57,17 +49,24 @@ class Consumer:
 
     def __init__(self, url: str, settings: WorkerSettings, watch: float = WATCH) -> None:
         self._url, self._settings, self._watch = url, settings, watch
-        self._live: asyncio.Queue[_Handed] = asyncio.Queue()
-        self._replays: asyncio.Queue[_Handed] = asyncio.Queue()
+        self._live: asyncio.Queue[Handed] = asyncio.Queue()
+        self._replays: asyncio.Queue[Handed] = asyncio.Queue()
         self._turns = Turns(self._live, self._replays)
         self._grown = asyncio.Event()
-        #: Whether to believe in a new connection's consumers only once the broker sees them.
+        #: The consumers over the connection that stands, and whether to believe in those of a new one only once they hear.
+        self._ears: list[Ear] = []
         self._doubted = False
         self._open = asyncio.Event()
         self._open.set()
         self._lost = asyncio.Event()
         #: Why nothing is consumed; None while it is.
         self.away: str | None = "not connected yet"
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of the live deliveries arrived that were handed out and are not settled; None where there is none."""
+        live = (one.since for ear in self._ears if ear.queue != topology.REPLAYS for one in ear.unsettled)
+        return min(filter(None, live), default=None)
 
     async def run(self) -> None:
         """Keep consuming, for ever; cancel to stop. Raises TopologyDiffers."""
@@ -82,14 +81,14 @@ class Consumer:
         """Gather what is there, and if no replay waits what arrives within `linger`, up to `batch` deliveries; of replays one message."""
         source = await self._next()
         gathered = [source.get_nowait()]
-        opened = [_opened(gathered[0])]
+        opened = [gathered[0].batch]
         if source is self._live:
             with suppress(TimeoutError):
                 # While replays have their turn, more gathers than while nothing is done.
                 async with asyncio.timeout(self._settings.linger if self._replays.empty() else 0):
                     while sum(map(len, opened)) < self._settings.batch:
                         gathered.append(await source.get())
-                        opened.append(_opened(gathered[-1]))
+                        opened.append(gathered[-1].batch)
         self._turns.took(source, emptied=source.empty())
         return Batch(
             fresh=[*itertools.chain.from_iterable(one.fresh for one in opened)],
@@ -98,10 +97,10 @@ class Consumer:
             held=[*itertools.chain.from_iterable(one.held for one in opened)],
             heartbeats=[*itertools.chain.from_iterable(one.heartbeats for one in opened)],
             replays=source is self._replays,
-            ticket=[one.message for one in gathered],
+            ticket=gathered,
         )
 
-    async def _next(self) -> asyncio.Queue[_Handed]:
+    async def _next(self) -> asyncio.Queue[Handed]:
         """Wait until something is there, and say where."""
         while True:
             for source in self._turns.order():
@@ -113,10 +112,11 @@ class Consumer:
     async def settle(self, batch: Batch) -> None:
         """Acknowledge; on a channel that is gone the broker hands the message out again, and its ids tell."""
         assert isinstance(batch.ticket, list)
-        for message in batch.ticket:
+        for one in batch.ticket:
+            one.ear.unsettled.discard(one)
             try:
                 with heartbeats_missed():
-                    await message.ack()
+                    await one.message.ack()
             except BROKER_FAULTS as fault:
                 log.warning(Log.ACK_LOST, error=type(fault).__name__, deliveries=ids(batch.deliveries))
                 return
@@ -134,28 +134,26 @@ class Consumer:
         connection = None
         try:
             with heartbeats_missed():
-                async with asyncio.timeout(_ANSWER):
+                async with asyncio.timeout(ANSWER):
                     connection = await aio_pika.connect(self._url, timeout=10)
                     await declare(connection)
                     self._lost.clear()
                     await self._consume(await connection.channel())
                 if self._doubted:
-                    await self._see(connection)
+                    await self._listen(connection)
                 self.away = None
                 log.info(Log.BROKER_UP)
-                await self._lost_or_unseen(connection)
+                await self._lost_or_deaf(connection)
             self._gone("paused" if not self._open.is_set() else "the connection or the consumer was lost")
         except BROKER_FAULTS as fault:
-            self._gone(str(fault) if isinstance(fault, NobodyConsumes) else told(fault))
+            self._gone(str(fault) if isinstance(fault, Deaf) else told(fault))
             raise
         finally:
             for source in (self._live, self._replays):
                 while not source.empty():
                     source.get_nowait()  # the broker takes these back with the channel
-            if connection is not None:
-                with suppress(*BROKER_FAULTS), heartbeats_missed():
-                    async with asyncio.timeout(5):
-                        await connection.close()
+            self._ears = []
+            await closed(connection)
 
     async def _consume(self, channel: AbstractChannel) -> None:
         channel.close_callbacks.add(lambda *_: self._lost.set())
@@ -166,49 +164,48 @@ class Consumer:
             # For each consumer by itself: it holds for those that come after.
             await channel.set_qos(prefetch_count=self._settings.replay_prefetch if name == topology.REPLAYS else self._settings.prefetch)
             queue = await channel.get_queue(name, ensure=False)
-            await queue.consume(self._hand_over(name))
+            self._ears.append(ear := Ear(name))
+            await queue.consume(self._hand_over(ear))
 
-    def _hand_over(self, queue: str) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
-        into = self._replays if queue == topology.REPLAYS else self._live
+    def _hand_over(self, ear: Ear) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+        into = self._replays if ear.queue == topology.REPLAYS else self._live
 
         async def hand_over(message: AbstractIncomingMessage) -> None:
-            into.put_nowait(_Handed(message, dead_lettered=queue == topology.DEAD))
+            ear.heard.set()
+            if message.type == CALL:
+                await message.ack()
+                return
+            batch = _opened(message, dead_lettered=ear.queue == topology.DEAD)
+            handed = Handed(message, ear, batch, min((storable_time(one.received_at) for one in batch.deliveries), default=None))
+            ear.unsettled.add(handed)
+            into.put_nowait(handed)
             self._grown.set()
 
         return hand_over
 
-    async def _lost_or_unseen(self, connection: AbstractConnection) -> None:
-        """Wait for the connection's end; raises NobodyConsumes where it stands and is of no use."""
+    async def _lost_or_deaf(self, connection: AbstractConnection) -> None:
+        """Wait for the connection's end; raises Deaf where it stands and is of no use."""
         while not self._lost.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._watch):
                     await self._lost.wait()
             if not self._lost.is_set():
-                await self._see(connection)
+                await self._listen(connection)
 
-    async def _see(self, connection: AbstractConnection) -> None:
-        """Look twice whether the broker sees a consumer of each queue: busy electing a leader, it may say none where there is one."""
-        if await _unseen(connection):
+    async def _listen(self, connection: AbstractConnection) -> None:
+        """Listen twice whether anything of each queue arrives: busy electing a leader, the broker may forget a consumer for a moment."""
+        if await deaf(self._url, connection, self._ears):
             await asyncio.sleep(_SECOND_LOOK)
-            unseen = await _unseen(connection)
-            self._doubted = bool(unseen)
-            if unseen:
-                raise NobodyConsumes(f"the broker sees no consumer of {' and '.join(unseen)}")
+            unheard = await deaf(self._url, connection, self._ears)
+            self._doubted = bool(unheard)
+            if unheard:
+                raise Deaf(f"nothing of {' and '.join(unheard)} reaches this worker")
         self._doubted = False
 
     def _gone(self, reason: str) -> None:
         if self.away != reason:
             log.warning(Log.BROKER_AWAY, reason=reason)
         self.away = reason
-
-
-async def _unseen(connection: AbstractConnection) -> list[str]:
-    """The queues of which the broker sees no consumer, ours or another worker's."""
-    async with asyncio.timeout(_ANSWER):
-        channel = await connection.channel()
-        queues = [await channel.declare_queue(name, passive=True) for name in _CONSUMED]
-        await channel.close()
-    return [queue.name for queue in queues if not queue.declaration_result.consumer_count]
 
 
 async def declare(connection: AbstractConnection) -> None:
@@ -238,9 +235,8 @@ async def declare_at(url: str) -> None:
         await connection.close()
 
 
-def _opened(handed: _Handed) -> Batch:
-    message = handed.message
+def _opened(message: AbstractIncomingMessage, *, dead_lettered: bool) -> Batch:
     batch = envelopes.opened(message.body, suspect=bool(message.redelivered), trace=well_formed(message.headers.get(HEADER)))
-    if not handed.dead_lettered:
+    if not dead_lettered:
         return batch
     return Batch(dead=[(one, Reason.DEAD_LETTERED, None) for one in (*batch.fresh, *batch.suspects)] + list(batch.dead), held=batch.held)

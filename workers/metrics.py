@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter as Count
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -91,7 +91,7 @@ class Gauges:
     def __init__(
         self, registry: CollectorRegistry, lane: Lane, consumer: Consumer | None, accounts: OpenAccounts, now: Callable[[], datetime]
     ) -> None:
-        self._lane, self._now = lane, now
+        self._lane, self._consumer, self._now = lane, consumer, now
         Gauge(*metrics.OLDEST.named, registry=registry).set_function(self._oldest)
         if consumer is not None:
             Gauge(*metrics.BROKER.named, registry=registry).set_function(lambda: consumer.away is None)
@@ -101,10 +101,12 @@ class Gauges:
                 breaker.labels(account.name, state.value).set_function(partial(_is_in, account.client.http, state))
 
     def _oldest(self) -> float:
-        """Replays are left out: when they arrived is long ago, and says nothing."""
+        """Of what is in hand, under way or not; replays are left out: when they arrived is long ago, and says nothing."""
         batch = self._lane.batch
-        oldest = None if batch.replays else min((storable_time(one.received_at) for one in batch.deliveries), default=None)
-        return 0.0 if oldest is None else max(0.0, (self._now() - oldest).total_seconds())
+        arrived = [] if batch.replays else [storable_time(one.received_at) for one in batch.deliveries]
+        if self._consumer is not None and self._consumer.oldest is not None:
+            arrived.append(self._consumer.oldest)
+        return max(0.0, (self._now() - min(arrived)).total_seconds()) if arrived else 0.0
 
 
 def _is_in(http: Http, state: State) -> bool:
@@ -112,26 +114,31 @@ def _is_in(http: Http, state: State) -> bool:
 
 
 class Outside(Collector):
-    """What database and broker told when they were last asked. Of one that tells nothing nothing is shown, and the rest is.
+    """What database and broker told when they were last asked. Of a question without an answer nothing is shown, and the rest is."""
 
-    `slow` is of the database, too, and not shown while that is away.
-    """
-
-    def __init__(self, registry: CollectorRegistry, database: Asked, slow: Asked, broker: Asked | None) -> None:
-        self._database, self._slow, self._broker = database, slow, broker
-        Gauge(*metrics.DATABASE.named, registry=registry).set_function(lambda: database.answer is not None)
+    def __init__(self, registry: CollectorRegistry, ping: Asked, database: Mapping[str, Asked], broker: Asked | None) -> None:
+        self._ping, self._database = ping, database
+        self._broker = {} if broker is None else {"broker": broker}
+        Gauge(*metrics.DATABASE.named, registry=registry).set_function(lambda: ping.answer is not None)
+        unanswered = Gauge(*metrics.UNANSWERED.named, registry=registry)
+        for name, asked in (*database.items(), *self._broker.items()):
+            unanswered.labels(name).set_function(partial(_is_unanswered, asked))
         registry.register(self)
 
     async def look(self) -> None:
-        """Ask whoever was not asked for a while."""
-        await asyncio.gather(*(one.look() for one in (self._database, self._slow, self._broker) if one is not None))
+        """Ask whoever was not asked for a while, all at once: one that takes its time delays no other."""
+        await asyncio.gather(*(one.look() for one in (self._ping, *self._database.values(), *self._broker.values())))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """A family for each metric that an answer came for."""
-        told = (self._database, self._slow) if self._database.answer is not None else ()
-        for asked in filter(None, (*told, self._broker)):
+        told = self._database.values() if self._ping.answer is not None else ()
+        for asked in (*told, *self._broker.values()):
             for metric, samples in (asked.answer or {}).items():
                 family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
                 for labels, value in samples.items():
                     family.add_metric(labels, value)
                 yield family
+
+
+def _is_unanswered(asked: Asked) -> bool:
+    return asked.answer is None

@@ -79,9 +79,9 @@ class Refresher:
 
     async def _fetched(self, account: OpenAccount, kind: RefreshKind, claims: Sequence[Claim]) -> float:
         """Fetch; whatever goes wrong, the rows say what, and come due again. Gives how long to leave the account alone."""
-        deliveries = sorted({str(one.delivery) for one in claims if one.delivery})
         # In a task of its own, so that every line that follows says for whose sake it is.
-        structlog.contextvars.bind_contextvars(refresh=kind, deliveries=deliveries)
+        deliveries = dict.fromkeys(name for one in claims for name in one.cause.named)
+        structlog.contextvars.bind_contextvars(refresh=kind, deliveries=[*deliveries])
         try:
             await self._fetches[kind](self._database, self._mirror, account, claims, self._now)
         except DatabaseAway as away:

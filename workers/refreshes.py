@@ -7,17 +7,18 @@ A touch says that something at a vendor has changed; what that something is now,
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from tortoise import fields
 from tortoise.models import Model
 
 from schemas.states import RefreshKind
 from schemas.traces import Span, SpanName, Tracer
+from workers import causes
 from workers.bulk import Upsert
+from workers.causes import Cause
 from workers.database import Connection, Database, Dialect
 from workers.mirror.evidence import Touch
 from workers.statements import as_time, run
@@ -41,10 +42,11 @@ class Refresh(Model):
     #: Tries that failed. What was tried before is tried alone.
     attempts = fields.IntField()
     error = fields.TextField(null=True)
-    #: The delivery that touched it last, to be told when the vendor knows no such thing.
+    #: Of programs before schema 5.
     delivery = fields.UUIDField(null=True)
-    #: How the trace of what touched it last goes on.
+    #: workers.causes.Cause: the deliveries that touched it, and how the trace of the last goes on.
     trace = fields.TextField(null=True)
+    deliveries = fields.TextField(null=True)
 
     class Meta:
         table = "refreshes"
@@ -62,8 +64,7 @@ _COLUMNS: Mapping[str, str] = {
     "due_at": "timestamptz",
     "attempts": "integer",
     "error": "text",
-    "delivery": "uuid",
-    "trace": "text",
+    **causes.COLUMNS,
 }
 
 #: What is dirty already keeps its place, and what is being fetched is fetched again, for its mark is newer then.
@@ -72,7 +73,7 @@ _MARK = Upsert(
     "refreshes",
     _COLUMNS,
     key=("account", "kind", "subject", "scope"),
-    update=("marked_at", "delivery", "trace"),
+    update={"marked_at": "new.marked_at", **causes.JOINED},
     when="new.marked_at > old.marked_at",
     unless=f"given.kind = '{RefreshKind.ACTION_SUBSCRIPTION}' AND EXISTS (SELECT 1 FROM action_subscriptions AS s"
     " WHERE s.account = given.account AND s.action_subscription_id = given.subject AND s.fetch_covers > given.marked_at)",
@@ -85,10 +86,14 @@ async def mark(
     """Note what was touched, to be fetched as soon as a fetch can decide over the touch; where `noting`, gives the keys that were news."""
     last: dict[tuple[str, ...], Touch] = {}
     for touch in touches:
-        held = last.get(touch.key)
-        if held is None or touch.at > held.at:
-            last[touch.key] = touch
+        last[touch.key] = touch if (held := last.get(touch.key)) is None else _both(held, touch)
     return await _MARK.execute(connection, dialect, [_row(last[key], clock_skew) for key in sorted(last)], noting=noting)
+
+
+def _both(held: Touch, touch: Touch) -> Touch:
+    """The later of two touches of one thing, for the sake of both."""
+    first, then = (held, touch) if touch.at > held.at else (touch, held)
+    return replace(then, cause=first.cause | then.cause)
 
 
 def decidable(touched: datetime, clock_skew: timedelta) -> datetime:
@@ -107,8 +112,7 @@ def _row(touch: Touch, clock_skew: timedelta) -> dict[str, Any]:
         "due_at": decidable(touch.at, clock_skew),
         "attempts": 0,
         "error": None,
-        "delivery": touch.delivery,
-        "trace": touch.trace,
+        **touch.cause.row,
     }
 
 
@@ -128,13 +132,12 @@ class Claim:
     since: datetime
     marked_at: datetime
     attempts: int
-    delivery: UUID | None
-    trace: str | None = None
+    cause: Cause
 
-    def traced(self, tracer: Tracer) -> AbstractContextManager[Span]:
-        """Its fetch, in the trace of what touched it."""
+    def followed(self, tracer: Tracer) -> AbstractContextManager[Span]:
+        """Its fetch, for the sake of what touched it."""
         about = {"muster.account": self.account, "muster.kind": self.kind.value, "muster.refresh": self.id}
-        return tracer.follow(SpanName.FETCH, [self.trace] if self.trace else (), about)
+        return self.cause.followed(tracer, SpanName.FETCH, about)
 
 
 #: Rows that two writers may meet at are locked in the order in which `mark` writes them.
@@ -145,7 +148,7 @@ _CLAIM = """
         SELECT id FROM refreshes WHERE account = $1 AND kind = any($2) AND due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
     )
     UPDATE refreshes SET due_at = $5 WHERE id IN (SELECT id FROM due)
-    RETURNING id, account, kind, subject, scope, since, marked_at, attempts, delivery, trace"""
+    RETURNING id, account, kind, subject, scope, since, marked_at, attempts, deliveries, trace"""
 
 
 async def claim(database: Database, account: str, kinds: Sequence[RefreshKind], now: datetime, lease: timedelta, limit: int) -> list[Claim]:
@@ -211,7 +214,6 @@ def retry(attempts: int) -> timedelta:
 
 
 def _claim(row: Mapping[str, Any]) -> Claim:
-    delivery = row["delivery"]
     return Claim(
         id=row["id"],
         account=row["account"],
@@ -221,6 +223,5 @@ def _claim(row: Mapping[str, Any]) -> Claim:
         since=as_time(row["since"]),
         marked_at=as_time(row["marked_at"]),
         attempts=row["attempts"],
-        delivery=UUID(str(delivery)) if delivery else None,
-        trace=row["trace"],
+        cause=Cause.kept(row),
     )

@@ -21,7 +21,7 @@ from receiver.publisher import Keeper, SpoolKeeper
 from receiver.recent import Recent
 from receiver.sources import Source, sources
 from receiver.spool import Spool, Spooled, SpoolFull
-from schemas.delivery import Delivery, decode
+from schemas.delivery import Delivery, decode, named
 from schemas.settings import ReceiverSettings, Settings
 
 LIMIT = 64
@@ -76,9 +76,10 @@ class Failing:
     """Fails to keep anything."""
 
     def __init__(self, error: Exception) -> None:
-        self.error = error
+        self.error, self.asked = error, list[bytes]()
 
-    async def keep(self, _: Spooled) -> None:
+    async def keep(self, spooled: Spooled) -> None:
+        self.asked.append(spooled.delivery)
         raise self.error
 
 
@@ -411,10 +412,13 @@ async def test_more_requests_than_the_bound_are_told_to_come_back() -> None:
 
 @pytest.mark.parametrize("error", [SpoolFull("full"), RuntimeError("planted-detail"), ValueError("planted-detail")], ids=repr)
 async def test_a_fault_of_ours_is_503_with_retry_after_never_a_4xx(error: Exception) -> None:
-    with capture_logs():
-        async with served(Failing(error)) as client:
+    failing = Failing(error)
+    with capture_logs() as logged:
+        async with served(failing) as client:
             response = await client.post("/hooks/hse", params=GOOD, content=b"{}")
 
+    told = [line["deliveries"] for line in logged if line["event"] == "request.failed"]
+    assert told == ([] if isinstance(error, SpoolFull) else [named(failing.asked)])
     assert_problem(response, 503)
     assert int(response.headers["retry-after"]) > 0
     assert "planted-detail" not in response.text

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from receiver.publisher import Publisher, SpoolKeeper, topology_is_there
 from receiver.spool import Spool, Spooled
 from schemas import topology
-from schemas.delivery import Delivery, decode, encode, fingerprint, now_utc, unseal
+from schemas.delivery import Delivery, decode, encode, fingerprint, named, now_utc, unseal
 from schemas.heartbeat import Heartbeat
 from schemas.heartbeat import decode as decode_heartbeat
 from tests.services import free_port
@@ -383,7 +383,8 @@ async def test_a_broker_with_an_alarm_delays_the_first_by_the_deadline_and_nobod
         await asyncio.to_thread(mortal_rabbitmq.alarm, raised=True)
         try:
             began = loop.time()
-            await side.keep(*(f"first-{number}" for number in range(5)))
+            with capture_logs() as logged:
+                await side.keep(*(f"first-{number}" for number in range(5)))
             first = loop.time() - began
             for number in range(20):
                 await side.keep(f"later-{number}")
@@ -393,6 +394,9 @@ async def test_a_broker_with_an_alarm_delays_the_first_by_the_deadline_and_nobod
             assert later < DEADLINE / 2
             assert side.spool.depth == 25
             assert "alarm" in (side.publisher.away or "")
+            (away,) = (line for line in logged if line["event"] == "broker.away")
+            assert set(away["deliveries"]) <= set(named(row.spooled.delivery for row in await side.spool.oldest(5)))
+            assert away["deliveries"]
         finally:
             await asyncio.to_thread(mortal_rabbitmq.alarm, raised=False)
         await eventually(lambda: side.spool.depth == 0, "the draining")

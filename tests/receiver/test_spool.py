@@ -113,6 +113,14 @@ async def test_a_full_spool_refuses_keeps_what_it_has_and_takes_again_once_somet
     assert spool.depth == kept - 4
 
 
+async def test_a_full_spool_says_which_deliveries_it_did_not_take(spool: Spool) -> None:
+    refused = b'{"id":"0199b3a2-6f00-7000-8000-00000000000a","body":"%s"}' % (b"x" * 2 * MEBIBYTE)
+    with capture_logs() as logged, pytest.raises(SpoolFull):
+        await spool.append(one(refused))
+
+    assert [line["deliveries"] for line in logged] == [["0199b3a2-6f00-7000-8000-00000000000a"]]
+
+
 async def test_one_that_does_not_fit_does_not_stay_behind_and_the_next_smaller_one_does(spool: Spool) -> None:
     with pytest.raises(SpoolFull):
         await spool.append(one(b"x" * 2 * MEBIBYTE))

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from schemas.delivery import Delivery, encode, fingerprint, seal
 from schemas.settings import WorkerSettings
 from schemas.states import Reason
 from tests.services.rabbitmq import RabbitMQ
-from tests.workers.made import created, deleted, delivery, states, until
+from tests.workers.made import NOON, created, deleted, delivery, states, until
 from workers.consumer import Consumer, TopologyDiffers, declare_at
 from workers.database import Database
 from workers.envelopes import UNREADABLE, readmitted
@@ -346,8 +347,8 @@ async def test_a_replay_that_is_handed_out_too_often_is_dead_lettered_as_a_deliv
 # The broker's faults.
 
 
-class Deaf(Consumer):
-    """A consumer of whose consumers the broker can be made to know nothing, which it is not told."""
+class Forgotten(Consumer):
+    """A worker of whose consumers the broker can be made to know nothing, which it is not told."""
 
     channel: AbstractChannel
     connected = 0
@@ -359,21 +360,22 @@ class Deaf(Consumer):
         if self.deaf:
             await self.deafen()
 
-    async def deafen(self) -> None:
-        """Cancel every consumer, by its tag alone."""
+    async def deafen(self, *queues: str) -> None:
+        """Cancel the consumers of these queues, or all, by their tags alone."""
         underlay = await self.channel.get_underlay_channel()
         assert isinstance(underlay, aiormq.Channel)
-        for tag in list(underlay.consumers):
-            await underlay.basic_cancel(tag)
+        for ear, tag in zip(list(self._ears), list(underlay.consumers), strict=True):
+            if ear.queue in (queues or [ear.queue]):
+                await underlay.basic_cancel(tag)
 
 
 async def test_a_consumer_that_the_broker_sees_nothing_of_is_unready_and_connects_again_until_it_is_seen(broker_url: str) -> None:
-    async with running(Deaf(broker_url, WorkerSettings(), watch=0.2)) as consumer:
+    async with running(Forgotten(broker_url, WorkerSettings(), watch=0.2)) as consumer:
         await until(lambda: consumer.away is None, "connecting")
         consumer.deaf = True
         await consumer.deafen()
         await until(lambda: consumer.away is not None, "noticing")
-        assert consumer.away == "the broker sees no consumer of muster.deliveries and muster.dead and muster.replays"
+        assert consumer.away == "nothing of muster.deliveries and muster.dead and muster.replays reaches this worker"
         await until(lambda: consumer.connected >= 3, "connecting again, twice")
         assert consumer.away is not None, "connected is not yet believed"
         consumer.deaf = False
@@ -384,8 +386,66 @@ async def test_a_consumer_that_the_broker_sees_nothing_of_is_unready_and_connect
         assert (await taken(consumer)).fresh == [one]
 
 
+@pytest.mark.parametrize("queue", [topology.DELIVERIES, topology.REPLAYS, topology.DEAD])
+async def test_a_deaf_worker_is_unready_and_connects_again_although_another_hears(broker_url: str, queue: str) -> None:
+    async with (
+        running(Forgotten(broker_url, WorkerSettings(), watch=0.2)) as one,
+        running(Forgotten(broker_url, WorkerSettings(), watch=0.2)) as other,
+    ):
+        await until(lambda: one.away is other.away is None, "connecting")
+        await one.deafen(queue)
+        await until(lambda: one.away is not None, "noticing", 20)
+        assert one.away == f"nothing of {queue} reaches this worker"
+        await until(lambda: one.away is None, "hearing again")
+
+        assert (one.connected, other.connected, other.away) == (2, 1, None)
+        assert await waiting(broker_url, queue) == 0
+
+
+async def test_a_worker_with_all_that_it_may_have_in_its_hands_is_not_deaf(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(created("s1")), sealed(created("s2")))
+    async with running(Forgotten(broker_url, WorkerSettings(prefetch=1), watch=0.1)) as consumer:
+        batch = await taken(consumer)
+        await asyncio.sleep(6)
+        assert (consumer.away, consumer.connected) == (None, 1)
+        await consumer.settle(batch)
+
+        assert len(await taken(consumer)) == 1
+
+
+async def test_while_the_broker_takes_nothing_nobody_is_thought_deaf(
+    rabbitmq: RabbitMQ, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.hearing.ANSWER", 1)
+    async with running(Forgotten(broker_url, WorkerSettings(), watch=0.1)) as consumer:
+        await until(lambda: consumer.away is None, "connecting")
+        await asyncio.to_thread(rabbitmq.alarm, raised=True)
+        try:
+            await asyncio.sleep(5)
+            assert (consumer.away, consumer.connected) == (None, 1)
+        finally:
+            await asyncio.to_thread(rabbitmq.alarm, raised=False)
+
+
+async def test_the_oldest_is_of_all_that_is_in_hand_and_no_replay(broker_url: str) -> None:
+    await declare_at(broker_url)
+    await publish(broker_url, sealed(created("s1", received_at=NOON)), exchange=topology.REPLAYS)
+    later = [created(f"s{minute}", received_at=NOON + timedelta(minutes=minute)) for minute in (3, 2, 5)]
+    async with consuming(broker_url, batch=1, linger=0) as consumer:
+        assert consumer.oldest is None
+        await publish(broker_url, *map(sealed, later))
+        await until(lambda: consumer._live.qsize() == 3, "their arrival")
+        oldest = [consumer.oldest]
+        for _ in range(2):
+            await consumer.settle(await taken(consumer))
+            oldest.append(consumer.oldest)
+
+    assert oldest == [NOON + timedelta(minutes=minute) for minute in (2, 2, 5)]
+
+
 async def test_a_consumer_that_the_broker_sees_stays_connected(broker_url: str) -> None:
-    async with running(Deaf(broker_url, WorkerSettings(), watch=0.05)) as consumer:
+    async with running(Forgotten(broker_url, WorkerSettings(), watch=0.05)) as consumer:
         await until(lambda: consumer.away is None, "connecting")
         await asyncio.sleep(1)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from workers.database import Database, DatabaseAway
 from workers.envelopes import UNREADABLE
 from workers.lane import Batch, Lane
 from workers.metrics import SOURCES, Gauges, Names, Outside, Work
-from workers.operations.figures import Answer, Asked
+from workers.operations.figures import QUESTIONS, Answer, Asked, from_database
 from workers.pipeline import Pipeline
 from workers.vendors.accounts import OpenAccounts
 from workers.vendors.errors import Unavailable
@@ -157,21 +158,49 @@ async def test_what_database_and_broker_told_is_shown_and_nothing_of_one_that_is
 
         return Asked(ask, every=0)
 
-    outside = Outside(registry, asked("database"), asked("tables"), asked("broker"))
+    questions = {"deliveries": asked("log"), "followups": asked("tables")}
+    outside = Outside(registry, asked("database"), questions, asked("broker"))
 
     async def shown() -> Mapping[str, float]:
         await outside.look()
-        return {one.name: one.value for family in registry.collect() for one in family.samples}
+        samples = [one for family in registry.collect() for one in family.samples]
+        return {one.labels["question"] if one.name == metrics.UNANSWERED.name else one.name: one.value for one in samples}
 
-    assert await shown() == {"muster_database_up": 0}
-    answers["broker"] = {metrics.QUEUE: {("muster.deliveries",): 7}}
-    assert await shown() == {"muster_database_up": 0, "muster_queue_messages": 7}
-    answers["database"] = {metrics.DEAD: {(): 2}}
-    assert await shown() == {"muster_database_up": 1, "muster_queue_messages": 7, "muster_deliveries_dead": 2}
+    answers["log"] = {metrics.DEAD: {(): 2}}
+    assert await shown() == {"muster_database_up": 0, "deliveries": 0, "followups": 1, "broker": 1}, "as it was before it went"
+    answers |= {"broker": {metrics.QUEUE: {("muster.deliveries",): 7}}, "database": {}}
+    up = {"muster_database_up": 1, "deliveries": 0, "broker": 0, "muster_queue_messages": 7, "muster_deliveries_dead": 2}
+    assert await shown() == up | {"followups": 1}
     answers["tables"] = {metrics.HELD: {(): 3}}
-    assert (await shown())["muster_held_envelopes"] == 3
-    del answers["database"]
-    assert await shown() == {"muster_database_up": 0, "muster_queue_messages": 7}
+    assert await shown() == up | {"followups": 0, "muster_held_envelopes": 3}
+    del answers["log"]
+    assert (await shown()).keys() == {
+        "deliveries",
+        "followups",
+        "broker",
+        "muster_database_up",
+        "muster_queue_messages",
+        "muster_held_envelopes",
+    }
+
+
+async def test_a_question_that_takes_too_long_takes_no_other_with_it_and_a_busy_database_is_not_away(database: Database) -> None:
+    registry = CollectorRegistry()
+
+    async def ping() -> Answer:
+        await database.ping()
+        return {}
+
+    async def slow() -> Answer:
+        await asyncio.sleep(60)
+        return {}
+
+    questions = {name: Asked(partial(from_database, question, NOON, {})) for name, (question, _) in QUESTIONS.items()}
+    await Outside(registry, Asked(ping), questions | {"followups": Asked(slow, patience=0.1)}, None).look()
+
+    assert counted(registry, metrics.UNANSWERED) == {("followups",): 1}
+    assert registry.get_sample_value(metrics.DATABASE.name) == 1
+    assert registry.get_sample_value(metrics.OUTBOX.name) == 0
 
 
 def test_what_it_counts_itself_is_there_from_the_start() -> None:

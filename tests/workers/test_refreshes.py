@@ -7,6 +7,7 @@ from uuid import UUID
 
 from schemas.states import RefreshKind
 from tests.workers.made import NOON
+from workers.causes import MOST, Cause
 from workers.database import Database
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Touch
@@ -40,12 +41,19 @@ async def settled(database: Database, claims: Sequence[Claim], began: datetime) 
 
 
 async def test_touches_of_one_thing_are_one_row_that_knows_the_first_and_the_last(database: Database) -> None:
-    one, two = UUID(int=1), UUID(int=2)
-    await touched(database, touch(at=NOON + timedelta(seconds=2), delivery=two), touch(delivery=one), touch(scope="a1"), touch("p2"))
-    await touched(database, touch(at=NOON + timedelta(seconds=4), delivery=one), touch(at=NOON - timedelta(days=1), delivery=two))
+    one, two, three, four = (UUID(int=number) for number in (1, 2, 3, 4))
+    await touched(
+        database, touch(at=NOON + timedelta(seconds=2), cause=Cause((two,))), touch(cause=Cause((one,))), touch(scope="a1"), touch("p2")
+    )
+    await touched(
+        database, touch(at=NOON + timedelta(seconds=4), cause=Cause((three,))), touch(at=NOON - timedelta(days=1), cause=Cause((two,)))
+    )
+    await touched(database, touch(at=NOON + timedelta(seconds=5)), touch(at=NOON + timedelta(seconds=1), cause=Cause((four,))))
 
     row = await Refresh.get(subject="p1", scope="")
-    assert (row.since, row.marked_at, row.delivery) == (NOON + timedelta(seconds=2), NOON + timedelta(seconds=4), one)
+    assert (row.since, row.marked_at) == (NOON + timedelta(seconds=2), NOON + timedelta(seconds=5))
+    (mine,) = (found for found in await claimed(database, LATER + timedelta(minutes=1)) if (found.subject, found.scope) == ("p1", ""))
+    assert mine.cause.deliveries == (one, two, three, four)
     assert await Refresh.all().count() == 3
 
 
@@ -150,12 +158,21 @@ async def test_what_a_fetch_shows_beside_what_was_asked_is_answered_too(database
     assert sorted((row.subject, row.kind) for row in await Refresh.all()) == [("p1", "certificate"), ("p2", KIND), ("p3", KIND)]
 
 
-async def test_a_row_goes_on_with_the_trace_of_its_last_touch(database: Database) -> None:
-    await touched(database, touch(trace="first"), touch("p2", trace="only"), touch("p3", trace="first"))
-    await touched(database, touch(at=NOON + timedelta(seconds=1), trace="last"), touch("p3", NOON + timedelta(seconds=1)))
-    await touched(database, touch(at=NOON - timedelta(seconds=1), trace="late"))
+async def test_a_row_that_is_touched_again_and_again_names_the_last_deliveries(database: Database) -> None:
+    ids = [UUID(int=number) for number in range(MOST + 5)]
+    for number, one in enumerate(ids):
+        await touched(database, touch(at=NOON + timedelta(milliseconds=number), cause=Cause((one,))))
 
-    assert {one.subject: one.trace for one in await claimed(database)} == {"p1": "last", "p2": "only", "p3": None}
+    (claim_,) = await claimed(database)
+    assert claim_.cause.deliveries == tuple(ids[5:])
+
+
+async def test_a_row_goes_on_with_the_trace_of_its_last_touch(database: Database) -> None:
+    await touched(database, touch(cause=Cause((), "first")), touch("p2", cause=Cause((), "only")), touch("p3", cause=Cause((), "first")))
+    await touched(database, touch(at=NOON + timedelta(seconds=1), cause=Cause((), "last")), touch("p3", NOON + timedelta(seconds=1)))
+    await touched(database, touch(at=NOON - timedelta(seconds=1), cause=Cause((), "late")))
+
+    assert {one.subject: one.cause.trace for one in await claimed(database)} == {"p1": "last", "p2": "only", "p3": None}
 
 
 async def test_an_account_without_api_is_never_to_be_fetched(database: Database) -> None:

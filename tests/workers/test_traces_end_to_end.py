@@ -1,6 +1,7 @@
 """Traces through the real commands, between simulated vendors, to a collector: embedded, and on RabbitMQ with PostgreSQL."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -108,3 +109,11 @@ async def test_the_log_names_the_trace_of_what_it_tells(traced: Traced) -> None:
     (trace,) = {one.trace for one in traced.with_a(SpanName.RECORD)}
 
     assert f'"trace": "{trace}"' in traced.scene.muster.log("work" if traced.apart else "serve")
+
+
+async def test_each_call_that_is_traced_names_the_delivery_that_it_is_made_for(traced: Traced) -> None:
+    told = [json.loads(line) for line in traced.scene.muster.log("work" if traced.apart else "serve").splitlines() if line.startswith("{")]
+    calls = [line for line in told if line["event"] == "vendor.called" and "trace" in line]
+
+    assert calls
+    assert [line for line in calls if not line["deliveries"]] == []

@@ -11,8 +11,11 @@ import structlog
 from schemas.settings import LogSettings
 from schemas.traces import current
 
-#: aio-pika, aiormq and OpenTelemetry put URLs and frames into their lines, uvicorn tracebacks; what they tell, we tell ourselves.
-_QUIET = dict.fromkeys(("aio_pika", "aiormq", "opentelemetry", "urllib3", "uvicorn"), logging.CRITICAL) | {"tortoise": logging.WARNING}
+#: Whose lines are ours. Below a warning nobody else is heard, whatever the level: drivers tell statements with their values, clients
+#: addresses with their queries.
+_OURS = ("schemas", "receiver", "workers")
+#: aio-pika, aiormq and OpenTelemetry put URLs and frames even into warnings, uvicorn tracebacks; what they tell, we tell ourselves.
+_QUIET = ("aio_pika", "aiormq", "opentelemetry", "urllib3", "uvicorn")
 
 
 def _with_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -43,8 +46,10 @@ def configure(settings: LogSettings) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
         )
     )
-    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
-    for name, level in _QUIET.items():
-        logging.getLogger(name).setLevel(level)
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    for names, least in ((_OURS, level), (_QUIET, logging.CRITICAL)):
+        for name in names:
+            logging.getLogger(name).setLevel(least)
     # Stamina logs the repr of what failed, which may hold an address with a password.
     stamina.instrumentation.set_on_retry_hooks([])

@@ -43,6 +43,9 @@ def _lines(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "to be fetched", f"{refreshes['waiting']}, the oldest touched {ago(refreshes['oldest'], now)}, {refreshes['failing']} failing"
     for run in figures["reconciles"]:
         yield "reconcile", _run(run) + f", began {ago(run['began_at'], now)}" + _error(run["error"])
+    for account, kinds in figures["drift"].items():
+        if any(kinds.values()):
+            yield "drift", f"{account}: " + ", ".join(f"{kind} {rows}" for kind, rows in kinds.items() if rows)
     yield from _freshness(figures["freshness"], now)
     if figures["without_api"]:
         yield "hints alone", f"{', '.join(figures['without_api'])}: no API is configured that could confirm what webhooks say"

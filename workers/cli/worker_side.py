@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -32,9 +32,9 @@ from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.metrics import Gauges, Outside, Work
 from workers.migrations import check_schema, migrate
-from workers.operations.figures import QUICK, SELDOM, SLOW, Answer, Asked, Question, from_broker, from_database
+from workers.operations.figures import AGAIN, QUESTIONS, Answer, Asked, Question, from_broker, from_database
 from workers.operations.health import Watch, worker_readiness
-from workers.pipeline import Pipeline
+from workers.pipeline import Pipeline, ids
 from workers.receivers import note
 from workers.refresher import Refresher
 from workers.relay import Relay
@@ -69,8 +69,8 @@ class Worker:
         self.exposition = exposition or Exposition()
         self._work = Work(self.exposition.registry, settings.accounts, now)
         broker = Asked(partial(from_broker, settings.broker_url)) if settings.broker_url else None
-        quick, slow = Asked(partial(self._asked, QUICK)), Asked(partial(self._asked, SLOW), every=SELDOM)
-        self.exposition.before(Outside(self.exposition.registry, quick, slow, broker).look)
+        asked = {name: Asked(partial(self._asked, question), every) for name, (question, every) in QUESTIONS.items()}
+        self.exposition.before(Outside(self.exposition.registry, Asked(self._pinged, AGAIN), asked, broker).look)
         self._mirror = mirror(settings, now)
         self._watch = Watch(settings.accounts, now)
         #: None until it is open.
@@ -124,10 +124,16 @@ class Worker:
     def _consumer(self) -> Consumer | None:
         return self._inlet if isinstance(self._inlet, Consumer) else None
 
-    async def _asked(self, questions: Sequence[Question]) -> Answer:
+    async def _asked(self, question: Question) -> Answer:
         if self.database is None:
             raise DatabaseAway("not connected yet")
-        return await from_database(questions, self._now(), self._settings.accounts)
+        return await from_database(question, self._now(), self._settings.accounts)
+
+    async def _pinged(self) -> Answer:
+        if self.database is None:
+            raise DatabaseAway("not connected yet")
+        await self.database.ping()
+        return {}
 
     def _duties(self, database: Database, accounts: OpenAccounts) -> Iterator[Coroutine[Any, Any, None]]:
         """What a worker does beside its lane, for ever."""
@@ -173,7 +179,7 @@ class Worker:
                     if self._set_up:
                         await migrate(database)
                     await check_schema(database)
-                    await _readmit(self._pipeline(database))
+                    await readmit(self._pipeline(database))
                     return database
                 except DatabaseAway as away:
                     log.error(Log.DATABASE_AWAY, error=str(away))
@@ -181,14 +187,15 @@ class Worker:
         raise AssertionError("retries without end have ended")
 
 
-async def _readmit(pipeline: Pipeline) -> None:
+async def readmit(pipeline: Pipeline) -> None:
     """Apply what an older version held and this one can open."""
     with told_apart():
         for row, batch in await readmitted():
-            await pipeline.together(batch.fresh)
+            tally = await pipeline.together(batch.fresh)
             for delivery, reason, detail in batch.dead:
-                await pipeline.bury([delivery], reason, detail)
+                tally += await pipeline.bury([delivery], reason, detail)
             await HeldEnvelope.filter(id=row).delete()
+            log.info(Log.BATCH_APPLIED, **tally, held=row, deliveries=ids(batch.deliveries))
 
 
 @contextlib.contextmanager

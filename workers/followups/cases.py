@@ -13,6 +13,7 @@ from tortoise.models import Model
 from schemas.accounts import Account
 from schemas.rules import Rule, matches
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
+from workers.causes import COLUMNS, Cause
 from workers.database import Connection, Dialect
 from workers.followups import directory, moves, readings, tables
 from workers.followups.case import Enrollment, Need, Recorded, Seat, Step, Subscription
@@ -23,8 +24,8 @@ from workers.followups.world import World
 from workers.mirror.tables import Action, ActionSubscription, Attendance, CourseResult, Observation, SessionEnrollment
 
 Key = tuple[str, str]
-#: How the trace of what changed each subscription goes on; None where it is not traced.
-Traces = Mapping[Key, str | None]
+#: What changed each subscription; where nothing is said, no webhook did.
+Causes = Mapping[Key, Cause]
 
 #: How many values one condition may have.
 _PART = 500
@@ -204,7 +205,7 @@ _NEED = ("reason", "state_at", "opened_at", "created_at", "due_at", "attempt", "
 
 
 def _enrollment(row: Mapping[str, Any]) -> Enrollment:
-    wish, given = row["wish"], {name: row[name] for name in row if name not in ("kind", "state", "wish", "trace")}
+    wish, given = row["wish"], {name: row[name] for name in row if name not in ("kind", "state", "wish", *COLUMNS)}
     return Enrollment(
         kind=TargetKind(row["kind"]), state=EnrollmentState(row["state"]), wish=EnrollmentWish(wish) if wish else None, **given
     )

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from schemas.traces import Span, SpanName, Tracer
+from workers.causes import NOBODY, Cause
 from workers.database import Database
 from workers.followups.case import INITIAL
 from workers.followups.leases import LEASE
@@ -63,7 +64,7 @@ class Claim:
     accepts: datetime
     #: The time zone of the schedule that it is for.
     zone: str
-    trace: str | None = None
+    cause: Cause = NOBODY
     #: Why it is as it is; of one that is to be given back, why it is not needed any more.
     reason: str | None = None
 
@@ -72,10 +73,10 @@ class Claim:
         """Whether the vendor was asked in an earlier try."""
         return self.found is False
 
-    def traced(self, tracer: Tracer) -> AbstractContextManager[Span]:
-        """A try at it, in the trace of what wished it."""
+    def followed(self, tracer: Tracer) -> AbstractContextManager[Span]:
+        """A try at it, for the sake of what wished it."""
         about = {"muster.account": self.account, "muster.enrollment": str(self.id), "muster.wish": self.wish.value}
-        return tracer.follow(SpanName.ENROLL, [self.trace] if self.trace else (), about)
+        return self.cause.followed(tracer, SpanName.ENROLL, about)
 
 
 class Placed(NamedTuple):
@@ -196,7 +197,7 @@ def _claim(row: Mapping[str, Any], now: datetime, since: datetime, accepts: date
         since=since,
         accepts=accepts,
         zone=zone,
-        trace=row["trace"],
+        cause=Cause.kept(row),
         reason=row["reason"],
     )
 

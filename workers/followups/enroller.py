@@ -102,10 +102,10 @@ class Enroller:
         due = await patiently(
             lambda: claims.claim(self._database, account.name, self._now(), at_once, lambda name: zone(name or "", "UTC"))
         )
-        return max(await asyncio.gather(*(self._traced(account, one) for one in due)), default=IDLE)
+        return max(await asyncio.gather(*(self._followed(account, one) for one in due)), default=IDLE)
 
-    async def _traced(self, account: OpenAccount, claim: Claim) -> float:
-        with claim.traced(account.tracer):
+    async def _followed(self, account: OpenAccount, claim: Claim) -> float:
+        with claim.followed(account.tracer):
             return await self._worked(account, claim)
 
     async def _worked(self, account: OpenAccount, claim: Claim) -> float:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from schemas.states import EnrollmentState, EnrollmentWish, RefreshKind, TargetKind
 from workers.database import Connection, Database, DatabaseAway, Dialect
-from workers.followups.cases import Key, Traces
+from workers.followups.cases import Causes, Key
 from workers.followups.claims import ASKED, Claim, Placed, as_date
 from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.followups.plan import hold, hold_seats
@@ -23,7 +23,7 @@ GRANTED, FOUND = "the vendor was asked", "it was there already"
 class Planner(Protocol):
     """`workers.followups.plan.Followups`: what follows from what has just been written, in the same transaction."""
 
-    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None) -> None:
+    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, causes: Causes | None = None) -> None:
         """Plan for subscriptions, by (account, id)."""
 
 
@@ -62,8 +62,8 @@ async def enrolled(database: Database, done: Sequence[tuple[Claim, Placed]], pla
                 touches.append(_result_of(claim, now))
             about.update(keys[claim.id])
         await tell(connection, database.dialect, moves)
-        traces = {key: claim.trace for claim, _ in done for key in keys[claim.id]}
-        await planner.plan(connection, database.dialect, sorted(about), now, traces)
+        causes = {key: claim.cause for claim, _ in done for key in keys[claim.id]}
+        await planner.plan(connection, database.dialect, sorted(about), now, causes)
         await mark(connection, database.dialect, touches)
 
 
@@ -143,7 +143,7 @@ async def again(
 
 
 def _result_of(claim: Claim, now: datetime) -> Touch:
-    return Touch(claim.account, RefreshKind.COURSE_RESULT, claim.learner, now, claim.target, trace=claim.trace)
+    return Touch(claim.account, RefreshKind.COURSE_RESULT, claim.learner, now, claim.target, claim.cause)
 
 
 async def _locked(connection: Connection, dialect: Dialect, claims: Sequence[Claim]) -> dict[UUID, list[Key]]:

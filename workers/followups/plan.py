@@ -13,11 +13,11 @@ import structlog
 from schemas.accounts import Account
 from schemas.logs import Log
 from schemas.rules import Rule
-from schemas.traces import current
+from workers.causes import NOBODY, current
 from workers.database import Connection, Dialect
 from workers.followups import rule_states, touched
 from workers.followups.case import Change, EnrollmentChange, NeedChange, Seat
-from workers.followups.cases import Key, Traces, completed, involved, rooms
+from workers.followups.cases import Causes, Key, completed, involved, rooms
 from workers.followups.planner import plan
 from workers.followups.tables import Need as NeedRow
 from workers.followups.tables import RuleState
@@ -50,17 +50,17 @@ class Followups:
         self._quiet_until: datetime | None = None
 
     async def plan(
-        self, connection: Connection, dialect: Dialect, keys: Iterable[Key], now: datetime, traces: Traces | None = None
+        self, connection: Connection, dialect: Dialect, keys: Iterable[Key], now: datetime, causes: Causes | None = None
     ) -> None:
         """Plan for subscriptions, by (account, id), in the caller's transaction.
 
-        What is to be done for one goes on with its trace among these; where none are given, with that of what is being worked on.
+        What is to be done for one is done for its cause among these; where none are given, for that of what is being worked on.
         """
         wanted = sorted(set(keys))
         if not wanted or await self._idle(connection, now):
             return
         states = await rule_states.standing(connection, dialect)
-        await self._plan(connection, dialect, wanted, states, now, traces)
+        await self._plan(connection, dialect, wanted, states, now, causes)
         # Last: whoever walks has the subscriptions first, too.
         await rule_states.missed(connection, dialect, states, self.rules, now)
 
@@ -71,15 +71,15 @@ class Followups:
         wanted: Sequence[Key],
         states: Mapping[str, RuleState],
         now: datetime,
-        traces: Traces | None,
+        causes: Causes | None,
     ) -> None:
         accounts = {key[0] for key in wanted}
         rules = {account: await rule_states.applied(connection, states, self.rules, account) for account in accounts}
         await hold(connection, dialect, wanted)
         world = await self._world(connection, dialect, wanted, rules, now)
-        written = _planned(world, now, traces)
+        written = _planned(world, now, causes)
         if await _outrun(connection, dialect, world, now):
-            written = _planned(await self._world(connection, dialect, wanted, rules, now), now, traces)
+            written = _planned(await self._world(connection, dialect, wanted, rules, now), now, causes)
         await written.execute(connection, dialect)
 
     async def _world(
@@ -146,10 +146,10 @@ async def _outrun(connection: Connection, dialect: Dialect, world: World, now: d
     return not all(counted[name].lets(one, world.rooms[name]) for name, one in world.allowed.items())
 
 
-def _planned(world: World, now: datetime, traces: Traces | None) -> Written:
+def _planned(world: World, now: datetime, causes: Causes | None) -> Written:
     written = Written(now)
     for key, change in changes(world, now, written.look_again):
-        written.add(key, change, current().trace if traces is None else traces.get(key))
+        written.add(key, change, current() if causes is None else causes.get(key, NOBODY))
     return written
 
 

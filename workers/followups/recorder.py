@@ -74,10 +74,10 @@ class Recorder:
         due = await patiently(
             lambda: recordings.claim(self._database, account.name, self._now(), account.settings.limits.concurrency, self._lease)
         )
-        return max(await asyncio.gather(*(self._traced(account, one) for one in due)), default=IDLE)
+        return max(await asyncio.gather(*(self._followed(account, one) for one in due)), default=IDLE)
 
-    async def _traced(self, account: OpenAccount, claim: Claim) -> float:
-        with claim.traced(account.tracer):
+    async def _followed(self, account: OpenAccount, claim: Claim) -> float:
+        with claim.followed(account.tracer):
             return await self._worked(account, claim)
 
     async def _worked(self, account: OpenAccount, claim: Claim) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from schemas.states import RefreshKind
-from schemas.traces import Span, SpanName, Tracer, current
+from schemas.traces import Span, SpanName, Tracer
+from workers.causes import NOBODY, Cause, current
 from workers.database import Connection, Database, Dialect
 from workers.followups.outcomes import Planner
 from workers.followups.recording import DEAD, DONE, DROPPED, Step
@@ -42,12 +43,12 @@ class Claim:
     begin: date | None
     action: str | None
     seat: str | None
-    trace: str | None = None
+    cause: Cause = NOBODY
 
-    def traced(self, tracer: Tracer) -> AbstractContextManager[Span]:
-        """A try at it, in the trace of what it follows from."""
+    def followed(self, tracer: Tracer) -> AbstractContextManager[Span]:
+        """A try at it, for the sake of what it follows from."""
         about = {"muster.account": self.account, "muster.recording": str(self.id), "muster.step": self.step, "muster.need": str(self.need)}
-        return tracer.follow(SpanName.RECORD, [self.trace] if self.trace else (), about)
+        return self.cause.followed(tracer, SpanName.RECORD, about)
 
 
 #: What still is to be written, or holds up what comes after it: not a failed attempt that could not be told.
@@ -126,7 +127,7 @@ async def _over(
             (left,) = await run(connection, database.dialect, _LEFT, str(claim.need))
             # By the link it is VALID, whatever becomes of the rest.
             if claim.step == Step.CERTIFICATE_ACTION or not left["count"]:
-                touch = Touch(claim.account, RefreshKind.ACTION_SUBSCRIPTION, claim.subscription, now, trace=current().trace)
+                touch = Touch(claim.account, RefreshKind.ACTION_SUBSCRIPTION, claim.subscription, now, cause=current())
                 await mark(connection, database.dialect, [touch], clock_skew)
 
 
@@ -171,7 +172,7 @@ def _claim(row: Mapping[str, Any], need: Mapping[str, Any], beside: Mapping[str,
         begin=date.fromisoformat(_json(certificate["body"])["date_release"]) if certificate else None,
         action=_json(link["body"])["action_id"] if link else None,
         seat=seat["remote"] if seat else None,
-        trace=row["trace"],
+        cause=Cause.kept(row),
     )
 
 

@@ -127,8 +127,9 @@ class Enrollment(Model):
     #: Its id at the vendor, where it has one.
     remote = fields.TextField(null=True)
     enrolled_at = fields.DatetimeField(null=True)
-    #: How the trace of what it was last wished for goes on.
+    #: workers.causes.Cause: what it was last wished for.
     trace = fields.TextField(null=True)
+    deliveries = fields.TextField(null=True)
 
     class Meta:
         table = "enrollments"
@@ -168,8 +169,9 @@ class Recording(Model):
     attempts = fields.IntField()
     error = fields.TextField(null=True)
     state_at = fields.DatetimeField()
-    #: How the trace of what it follows from goes on.
+    #: workers.causes.Cause: what it follows from.
     trace = fields.TextField(null=True)
+    deliveries = fields.TextField(null=True)
 
     class Meta:
         table = "recordings"

@@ -9,6 +9,7 @@ import structlog
 from schemas.logs import Log
 from schemas.states import NeedState
 from workers.bulk import Upsert
+from workers.causes import COLUMNS, Cause
 from workers.database import Connection, Dialect
 from workers.followups import reasons, recording
 from workers.followups.case import Certifies, Change, Enrollment, EnrollmentChange, Need, NeedChange, Recorded, RecordingPlanned
@@ -78,12 +79,15 @@ _SEATS_WRITTEN = Upsert(
         "target": "text",
         "round": "integer",
         **_SEATS_CHANGED,
-        "trace": "text",
+        **COLUMNS,
     },
     key=("id",),
-    # Another wish is another's cause, whether or not that is traced.
+    # Another wish is another's cause, whether or not that is known.
     update={name: f"new.{name}" for name in _SEATS_CHANGED}
-    | {"trace": "CASE WHEN coalesce(new.wish, '') = coalesce(old.wish, '') THEN coalesce(new.trace, old.trace) ELSE new.trace END"},
+    | {
+        name: f"CASE WHEN coalesce(new.wish, '') = coalesce(old.wish, '') THEN coalesce(new.{name}, old.{name}) ELSE new.{name} END"
+        for name in COLUMNS
+    },
 )
 _RECORDINGS = Upsert(
     "recordings",
@@ -99,7 +103,7 @@ _RECORDINGS = Upsert(
         "attempts": "integer",
         "error": "text",
         "state_at": "timestamptz",
-        "trace": "text",
+        **COLUMNS,
     },
     key=("need", "step"),
 )
@@ -125,11 +129,11 @@ class Written:
         self._moves, self._alarming = list[Moved](), list[Need]()
         self._again = list[tuple[Key, datetime]]()
 
-    def add(self, key: Key, change: Change, trace: str | None) -> None:
-        """One change of this subscription's, and the trace that what is to be done for it goes on with."""
+    def add(self, key: Key, change: Change, cause: Cause) -> None:
+        """One change of this subscription's, and for whose sake what follows is to be done."""
         match change:
             case EnrollmentChange(seat, before):
-                self._seats[seat.id] = _seat_row(seat) | {"trace": trace}
+                self._seats[seat.id] = _seat_row(seat) | cause.row
                 if before is None or before.state is not seat.state:
                     move = Move(seat.state.value, self._now, seat.reason, enrollment=seat.id)
                     self._moves.append(Moved(move, {key}, before.state.value if before else None))
@@ -138,7 +142,7 @@ class Written:
                 self._targets += _target_rows(need)
                 self._moved(key, change)
             case RecordingPlanned(row):
-                self._recordings.append(_recording_row(key[0], row, self._now) | {"trace": trace})
+                self._recordings.append(_recording_row(key[0], row, self._now) | cause.row)
             case Certifies(result, by):
                 ids = {"account": key[0], "action_subscription_id": key[1]}
                 self._certified.append({**ids, "result": result, "need": by, "at": self._now})

@@ -9,6 +9,7 @@ from schemas.accounts import Account, zone_of
 from schemas.delivery import Delivery
 from schemas.fourhse import SUBSCRIPTION_FIELDS, CreatedSubscription, DeletedSubscription, oddities
 from schemas.states import Reason, RefreshKind
+from workers.causes import Cause
 from workers.handlers.outcomes import Applied, Dead, Outcome, unfit
 from workers.mirror.evidence import Touch
 from workers.mirror.hints import Hint
@@ -41,8 +42,8 @@ def _hint(delivery: Delivery, body: Any, shape: type[DeletedSubscription], zone:
         fingerprint=bytes.fromhex(delivery.fingerprint),
         fields=fields,
         flags=oddities(subscription, body),
-        trace=delivery.trace,
+        cause=Cause.of(delivery),
     )
     kind, at = RefreshKind.ACTION_SUBSCRIPTION, delivery.received_at
-    touch = Touch(delivery.account, kind, hint.subject, at, delivery=delivery.id, trace=delivery.trace)
+    touch = Touch(delivery.account, kind, hint.subject, at, cause=hint.cause)
     return Applied(event, (hint, touch), hint.subject)

@@ -7,6 +7,7 @@ from schemas.accounts import Account, AnewspringAccount
 from schemas.anewspring import address
 from schemas.delivery import Delivery
 from schemas.states import Reason, RefreshKind
+from workers.causes import Cause
 from workers.handlers.outcomes import Applied, Dead, Ignored, Outcome
 from workers.mirror.evidence import Touch
 
@@ -30,7 +31,7 @@ def told(delivery: Delivery, body: Any, account: Account | None) -> Outcome:
     odd = [name for name, found in (("learner", learner), ("course", course)) if len(found) > _LONGEST or found in (".", "..")]
     if odd:
         return Dead(event, Reason.INVALID_FIELD, f"{', '.join(odd)}: cannot be an id")
-    touch = Touch(delivery.account, RefreshKind.COURSE_RESULT, learner, delivery.received_at, course, delivery.id, delivery.trace)
+    touch = Touch(delivery.account, RefreshKind.COURSE_RESULT, learner, delivery.received_at, course, Cause.of(delivery))
     return Applied(event, (touch,), address(learner, course, *filter(None, (activity,))))
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.accounts import Account
 from schemas.delivery import Delivery
 from schemas.states import Reason, RefreshKind
+from workers.causes import Cause
 from workers.handlers.outcomes import Applied, Dead, Ignored, Outcome, unfit
 from workers.mirror.evidence import Touch
 
@@ -29,4 +30,4 @@ def touching(
         kind, subject, scope = touched(shape.model_validate(body))
     except ValidationError as error:
         return unfit(event, error)
-    return Applied(event, (Touch(delivery.account, kind, subject, delivery.received_at, scope, delivery.id, delivery.trace),), subject)
+    return Applied(event, (Touch(delivery.account, kind, subject, delivery.received_at, scope, Cause.of(delivery)),), subject)

@@ -5,6 +5,7 @@ from typing import Any
 from schemas.accounts import Account
 from schemas.delivery import Delivery
 from schemas.states import Reason, RefreshKind
+from workers.causes import Cause
 from workers.handlers.bodies import parsed
 from workers.handlers.outcomes import Applied, Dead, Ignored, Outcome
 from workers.mirror.evidence import Touch
@@ -25,5 +26,5 @@ def asked(delivery: Delivery, body: Any, account: Account | None) -> Outcome:
         return Dead(EVENT, Reason.INVALID_FIELD, f"payloads[0].code: must be a text of 1 to {_LONGEST} characters")
     if account is None:
         return Ignored(EVENT, Reason.NOT_HANDLED, f"to confirm it, the workers need [accounts.{delivery.account}] with iSpring's API")
-    touch = Touch(delivery.account, RefreshKind.CONFIRMATION, code, delivery.received_at, delivery=delivery.id, trace=delivery.trace)
+    touch = Touch(delivery.account, RefreshKind.CONFIRMATION, code, delivery.received_at, cause=Cause.of(delivery))
     return Applied(EVENT, (touch,))

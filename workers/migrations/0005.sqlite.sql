@@ -43,3 +43,12 @@ CREATE TABLE former_holders (
     last_certificate_id TEXT NOT NULL,
     CONSTRAINT uid_former_holders_key UNIQUE (account, subscriber_id, action_subscription_id, subscriber_code, last_certificate_id)
 );
+
+-- Causes: the deliveries for whose sake a row is worked off, beside the trace.
+ALTER TABLE refreshes ADD COLUMN deliveries TEXT;
+
+UPDATE refreshes SET deliveries = delivery;
+
+ALTER TABLE enrollments ADD COLUMN deliveries TEXT;
+
+ALTER TABLE recordings ADD COLUMN deliveries TEXT;

@@ -43,7 +43,7 @@ MIGRATIONS = (
     Migration(2, 2, "the vendors' truth: fetched subscriptions, refreshes, reconcile, polled facts"),
     Migration(3, 3, "follow-ups, the compliance clock, the outbox"),
     Migration(4, 3, "operating: replay, dead letters, receivers, retention, erasure, traces"),
-    Migration(5, 3, "follow-ups: one open seat, rows that a rule walks; days of accounts; events; replays; former holders"),
+    Migration(5, 3, "follow-ups: one open seat, rows that a rule walks; days of accounts; events; replays; former holders; causes"),
 )
 
 CURRENT = MIGRATIONS[-1].version

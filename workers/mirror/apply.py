@@ -15,7 +15,7 @@ from schemas.states import SubscriptionState
 from workers.bulk import Upsert
 from workers.database import Connection, Dialect
 from workers.erasures import OBSERVERS, PEOPLE, Marks
-from workers.followups.cases import Key, Traces
+from workers.followups.cases import Causes, Key
 from workers.followups.plan import Followups
 from workers.mirror.calendar import note, outlooks
 from workers.mirror.changes import told
@@ -130,7 +130,7 @@ class Mirror:
         async with told(connection, dialect, about, quietly=quietly):
             changed |= {*await _HINTED.execute(connection, dialect, [_hinted(hint) for hint in hints], noting=noting)}
         if not quietly:
-            await self._plan(connection, dialect, about, {hint.key: hint.trace for hint in hints})
+            await self._plan(connection, dialect, about, {hint.key: hint.cause for hint in hints})
         # Last, as whoever settles what was fetched: who plans holds what others wait for.
         touches = [one for one in given if isinstance(one, Touch) and one.account in self.accounts and not quietly]
         changed |= {*await mark(connection, dialect, touches, self.clock_skew, noting=noting)}
@@ -198,9 +198,9 @@ class Mirror:
         """The subscriptions that results are about."""
         return set() if self.followups is None or not facts else await self.followups.keys_of(connection, dialect, facts)
 
-    async def _plan(self, connection: Connection, dialect: Dialect, keys: Collection[Key], traces: Traces | None = None) -> None:
+    async def _plan(self, connection: Connection, dialect: Dialect, keys: Collection[Key], causes: Causes | None = None) -> None:
         if self.followups is not None:
-            await self.followups.plan(connection, dialect, keys, self.now(), traces)
+            await self.followups.plan(connection, dialect, keys, self.now(), causes)
 
     def _sighted(self, one: Sighting) -> dict[str, Any]:
         shown = {"account": one.account, **one.fields, "state": SubscriptionState.LIVE.value, "flags": one.flags}

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.accounts import zone_of
 from schemas.states import RefreshKind
-from schemas.traces import current
+from workers.causes import current
 from workers.database import Database
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Absence, Sighting, Touch
@@ -55,13 +55,13 @@ class Asking:
         many = self.account.settings.limits.concurrency
         for start in range(0, len(claims), many):
             some = claims[start : start + many]
-            outcomes = await asyncio.gather(*(self._traced(fetch, one) for one in some), return_exceptions=True)
+            outcomes = await asyncio.gather(*(self._followed(fetch, one) for one in some), return_exceptions=True)
             fatal = [outcome for one, outcome in zip(some, outcomes, strict=True) if outcome and not await self._postponed(one, outcome)]
             if fatal:
                 raise fatal[0]
 
-    async def _traced(self, fetch: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
-        with claim.traced(self.account.tracer):
+    async def _followed(self, fetch: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
+        with claim.followed(self.account.tracer):
             await fetch(claim)
 
     async def _postponed(self, one: Claim, error: BaseException) -> bool:
@@ -109,7 +109,7 @@ class Asking:
 
     def touch(self, subject: str, at: datetime) -> Touch:
         """A touch of one subscription."""
-        return Touch(self.account.name, RefreshKind.ACTION_SUBSCRIPTION, subject, at, trace=current().trace)
+        return Touch(self.account.name, RefreshKind.ACTION_SUBSCRIPTION, subject, at, cause=current())
 
     def _read(self, rows: Sequence[Row], began: datetime) -> tuple[list[Sighting], list[str]]:
         sightings: dict[str, Sighting] = {}

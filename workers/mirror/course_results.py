@@ -29,7 +29,7 @@ async def fetch(database: Database, mirror: Mirror, account: OpenAccount, claims
 
 async def _fetched(database: Database, mirror: Mirror, account: OpenAccount, claim: Claim, now: Callable[[], datetime]) -> None:
     assert isinstance(account.client, Anewspring)
-    with claim.traced(account.tracer):
+    with claim.followed(account.tracer):
         began = now()
         try:
             result = await account.client.result(claim.subject, claim.scope)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from schemas.states import RefreshKind, SubscriptionState
+from workers.causes import NOBODY, Cause
 from workers.mirror.hints import Hint
 from workers.mirror.versions import Fact, found
 
@@ -24,9 +24,7 @@ class Touch:
     subject: str
     at: datetime
     scope: str = ""
-    #: The delivery that tells of it, and how its trace goes on.
-    delivery: UUID | None = None
-    trace: str | None = field(default=None, compare=False)
+    cause: Cause = NOBODY
 
     @property
     def key(self) -> tuple[str, str, str, str]:

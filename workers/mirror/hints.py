@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from workers.causes import NOBODY, Cause
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:
@@ -19,8 +21,7 @@ class Hint:
     flags: list[str] = field(hash=False, default_factory=list)
     #: When the last of all hints about it arrived, this one or a weaker one; None: this one.
     last_at: datetime | None = None
-    #: How the trace of its webhook goes on.
-    trace: str | None = field(default=None, compare=False)
+    cause: Cause = field(default=NOBODY, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:

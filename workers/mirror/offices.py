@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 
 import structlog
 
@@ -47,8 +49,9 @@ async def left_to_view(asking: Asking, claims: Sequence[Claim]) -> list[Claim]:
     touches, walked = [], []
     for office in await _worth_a_walk(asking, offices):
         walked += offices[office]
-        last = max(offices[office], key=lambda one: one.marked_at)
-        touches.append(Touch(asking.account.name, RefreshKind.OFFICE, office, last.marked_at, trace=last.trace))
+        touched = sorted(offices[office], key=lambda one: one.marked_at)
+        cause = reduce(or_, (one.cause for one in touched))
+        touches.append(Touch(asking.account.name, RefreshKind.OFFICE, office, touched[-1].marked_at, cause=cause))
     if walked:
         async with asking.database.transaction() as connection:
             await mark(connection, asking.database.dialect, touches, asking.mirror.clock_skew)

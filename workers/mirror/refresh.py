@@ -10,7 +10,7 @@ from datetime import datetime
 
 from schemas.accounts import zone_of
 from schemas.states import RefreshKind, SubscriptionState
-from schemas.traces import current
+from workers.causes import current
 from workers.database import Database, told_apart
 from workers.mirror.apply import Mirror
 from workers.mirror.asking import Asking, Row, client, listed
@@ -132,5 +132,5 @@ async def _certificate(asking: Asking, claim: Claim) -> None:
     holder = certificate.get("resource_id")
     if not isinstance(holder, str) or not holder:
         raise Unreadable("resource_id")
-    touch = Touch(claim.account, RefreshKind.SUBSCRIBER, holder, claim.marked_at, claim.scope, trace=current().trace)
+    touch = Touch(claim.account, RefreshKind.SUBSCRIBER, holder, claim.marked_at, claim.scope, current())
     await asking.pass_on([touch], claim, began)

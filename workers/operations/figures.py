@@ -1,13 +1,13 @@
-"""What a scrape asks the database and the broker: each question gives the samples of some metrics (`schemas/metrics.py`)."""
+"""What a scrape asks the database and the broker: each question gives the samples of some metrics (`schemas/metrics.py`).
+
+What a figure is, `workers/operations/health.py` says, for `muster status` and for these.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-
-from tortoise.functions import Count
-from tortoise.models import Model
 
 from schemas import metrics
 from schemas.accounts import Account
@@ -17,12 +17,9 @@ from schemas.states import DeliveryState, EnrollmentState, NeedState, RunState
 from workers.database import DatabaseAway, told_apart
 from workers.followups.recording import DEAD, DONE, DROPPED, PLANNED
 from workers.followups.tables import Enrollment, Need, Recording
-from workers.log import HeldEnvelope, LoggedDelivery
-from workers.mirror.tables import ReconcileRun
+from workers.operations import health
 from workers.operations.freshness import Poll, freshness
-from workers.operations.health import queue_depths
 from workers.outbox import OutboxEvent
-from workers.refreshes import Refresh
 from workers.replays import ReplayItem, ReplayRun
 
 Answer = Mapping[Metric, Samples]
@@ -33,7 +30,6 @@ EVERY, SELDOM, AGAIN = 20.0, 120.0, 5.0
 PATIENCE = 4.0
 #: Names that whoever may publish could make up: no more of them than this.
 _NAMES = 100
-_DRIFT = ("missing", "extra", "different")
 
 
 class Asked:
@@ -66,7 +62,7 @@ class Asked:
 async def from_broker(url: str) -> Answer:
     """The queues as the broker sees them; raises one of BROKER_FAULTS."""
     with heartbeats_missed():
-        depths = await queue_depths(url)
+        depths = await health.queue_depths(url)
     return {
         metrics.QUEUE: {(one.name,): one.messages for one in depths},
         metrics.CONSUMERS: {(one.name,): one.consumers for one in depths},
@@ -88,47 +84,42 @@ class Moment:
 Question = Callable[[Moment], Awaitable[Answer]]
 
 
-async def from_database(questions: Sequence[Question], now: datetime, accounts: Mapping[str, Account]) -> Answer:
-    """Every question's answer; raises DatabaseAway."""
-    moment, found = Moment(now, accounts), dict[Metric, Samples]()
+async def from_database(question: Question, now: datetime, accounts: Mapping[str, Account]) -> Answer:
+    """A question's answer; raises DatabaseAway."""
     with told_apart():
-        for question in questions:
-            found |= await question(moment)
-    return found
+        return await question(Moment(now, accounts))
 
 
 async def _deliveries(moment: Moment) -> Answer:
-    waiting, dead = (LoggedDelivery.filter(state=state.value) for state in (DeliveryState.RECEIVED, DeliveryState.DEAD))
-    oldest = await waiting.order_by("received_at").first()
+    waiting = await health.waiting()
     return {
-        metrics.WAITING: {(): await waiting.count()},
-        metrics.WAITING_AGE: moment.age(oldest.received_at if oldest else None),
-        metrics.DEAD: {(): await dead.count()},
-        metrics.HELD: {(): await HeldEnvelope.all().count()},
+        metrics.WAITING: {(): waiting.count},
+        metrics.WAITING_AGE: moment.age(waiting.oldest),
+        metrics.DEAD: {(): await health.deliveries(DeliveryState.DEAD)},
+        metrics.HELD: {(): await health.held_envelopes()},
     }
 
 
 async def _refreshes(moment: Moment) -> Answer:
-    oldest = await Refresh.all().order_by("since").first()
+    backlog = await health.backlog()
     return {
-        metrics.REFRESHES: {(): await Refresh.all().count()},
-        metrics.REFRESHES_FAILING: {(): await Refresh.filter(attempts__gt=0).count()},
-        metrics.REFRESHES_AGE: moment.age(oldest.since if oldest else None),
+        metrics.REFRESHES: {(): backlog.waiting},
+        metrics.REFRESHES_FAILING: {(): backlog.failing},
+        metrics.REFRESHES_AGE: moment.age(backlog.oldest),
     }
 
 
-async def _followups(_: Moment) -> Answer:
+async def _followups(moment: Moment) -> Answer:
     return {
-        metrics.FOLLOWUPS: await _by_state(Need, NeedState),
-        metrics.ENROLLMENTS: await _by_state(Enrollment, EnrollmentState),
-        metrics.RECORDINGS: await _by_state(Recording, (PLANNED, DONE, DEAD, DROPPED)),
+        metrics.FOLLOWUPS: _each(NeedState, await health.by_state(Need)),
+        metrics.ENROLLMENTS: _each(EnrollmentState, await health.by_state(Enrollment)),
+        metrics.RECORDINGS: _each((PLANNED, DONE, DEAD, DROPPED), await health.by_state(Recording)),
+        metrics.OVERDUE: {(): await health.overdue(moment.now)},
+        metrics.ALARMS: {(): await health.alarms()},
     }
 
 
-async def _by_state(model: type[Model], states: Iterable[StrEnum | str]) -> Samples:
-    # Of the column alone, which an index may have.
-    rows = await model.annotate(count=Count("state")).group_by("state").values("state", "count")
-    counts = {row["state"]: row["count"] for row in rows}
+def _each(states: Iterable[StrEnum | str], counts: Mapping[str, int]) -> Samples:
     return {(str(state),): counts.get(str(state), 0) for state in states}
 
 
@@ -138,15 +129,12 @@ async def _outbox(moment: Moment) -> Answer:
 
 
 async def _drift(moment: Moment) -> Answer:
-    drift, held = dict[tuple[str, ...], float](), dict[tuple[str, ...], float]()
-    for account in moment.accounts:
-        runs = ReconcileRun.filter(account=account).order_by("-began_at")
-        last, done = await runs.first(), await runs.filter(state=RunState.DONE.value, dry_run=False, backfill=False).first()
-        if last is not None:
-            held[account,] = last.state == RunState.HELD
-        if done is not None:
-            drift |= {(account, kind): getattr(done, kind) for kind in _DRIFT}
-    return {metrics.DRIFT: drift, metrics.RECONCILE_HELD: held}
+    last = {account: await health.reconciled(account) for account in moment.accounts}
+    found = {account: await health.drift(account, moment.now) for account in moment.accounts}
+    return {
+        metrics.DRIFT: {(account, kind): rows for account, kinds in found.items() for kind, rows in kinds.items()},
+        metrics.RECONCILE_HELD: {(account,): run.state == RunState.HELD for account, run in last.items() if run is not None},
+    }
 
 
 async def _freshness(moment: Moment) -> Answer:
@@ -181,6 +169,13 @@ def _bounded(rows: Sequence[tuple[tuple[str, ...], float]]) -> Samples:
     return named | ({(OTHER,) * len(rows[0][0]): max(rest)} if rest else {})
 
 
-#: Asking another is adding it to a row: what an index answers, and what takes a walk through a table.
-QUICK: Sequence[Question] = (_deliveries, _refreshes, _outbox, _drift, _freshness, _replays)
-SLOW: Sequence[Question] = (_followups,)
+#: Asking another is adding it to a row, with how long its answer is good: one that takes a walk through a table is asked for seldom.
+QUESTIONS: Mapping[str, tuple[Question, float]] = {
+    "deliveries": (_deliveries, EVERY),
+    "refreshes": (_refreshes, EVERY),
+    "outbox": (_outbox, EVERY),
+    "drift": (_drift, EVERY),
+    "freshness": (_freshness, EVERY),
+    "replays": (_replays, EVERY),
+    "followups": (_followups, SELDOM),
+}

@@ -42,7 +42,7 @@ class Wanted:
     subscription: str | None = None
     #: Only those at which a person should look.
     alarms: bool = False
-    #: Only those whose due time has passed by then, whatever keeps them, or whose seat has expired.
+    #: Only those that are `late` by then.
     late: datetime | None = None
 
 
@@ -65,12 +65,17 @@ async def find(wanted: Wanted, limit: int | None = 50) -> Sequence[Need]:
     if wanted.alarms:
         matching = matching.filter(alarm__isnull=False)
     if wanted.late is not None:
-        due = Q(due_at__lte=wanted.late) & ~Q(state__in=[state.value for state in NOT_DUE])
-        matching = matching.filter(due | Q(state__in=[NeedState.OVERDUE.value, NeedState.LAPSED.value]))
+        matching = matching.filter(late(wanted.late))
     if wanted.ids:
         matching = matching.filter(id__in=wanted.ids)
     ordered = matching.order_by("-state_at", "id")
     return await (ordered if limit is None else ordered.limit(limit))
+
+
+def late(now: datetime) -> Q:
+    """Needs whose due time has passed by then, whatever keeps them, or whose seat has expired."""
+    due = Q(due_at__lte=now) & ~Q(state__in=[state.value for state in NOT_DUE])
+    return due | Q(state__in=[NeedState.OVERDUE.value, NeedState.LAPSED.value])
 
 
 async def show(id: UUID) -> Told | None:  # noqa: A002

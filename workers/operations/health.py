@@ -13,17 +13,29 @@ from tortoise.functions import Count
 from schemas import topology
 from schemas.accounts import Account
 from schemas.broker_faults import BROKER_FAULTS
-from schemas.states import DeliveryState, SubscriptionState
+from schemas.states import DeliveryState, DriftKind, RunState, SubscriptionState
 from workers.consumer import Consumer
 from workers.database import Database, DatabaseAway, told_apart
 from workers.envelopes import UNREADABLE
-from workers.followups.tables import Enrollment, Need
+from workers.followups.tables import Enrollment, Need, Recording
 from workers.lane import Lane
 from workers.log import HeldEnvelope, LoggedDelivery
-from workers.mirror.tables import ActionSubscription, ReconcileRun
-from workers.operations.followups import NOT_DUE
+from workers.mirror.tables import ActionSubscription, Drift, ReconcileRun
+from workers.operations.followups import late
 from workers.operations.freshness import Freshness, freshness
 from workers.refreshes import Refresh
+
+DAY = timedelta(days=1)
+#: The kinds of drift that a run of reconcile counts.
+COUNTED = ("missing", "extra", "different")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Deliveries whose attempt is under way, or was cut short; `oldest`: when the first of those attempts began."""
+
+    count: int
+    oldest: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +72,17 @@ class Status:
     #: Needs and enrollments by state; a state that nothing is in is left out.
     followups: dict[str, int]
     enrollments: dict[str, int]
-    #: Needs whose due time has passed, whatever keeps them, and those at which a person should look.
+    #: Needs whose time has passed, whatever keeps them, and those at which a person should look.
     overdue: int
     alarms: int
-    #: When the oldest delivery that is neither applied, ignored, dead nor settled arrived.
+    #: Since when the first of the deliveries waits whose attempt is under way or was cut short.
     oldest_waiting: datetime | None
     held_envelopes: int
     last_received: datetime | None
     refreshes: Backlog
     reconciles: list[Reconciled]
+    #: Of each account, how many rows of each kind.
+    drift: dict[str, dict[str, int]]
     freshness: Freshness
     #: Accounts that live on hints alone: they are in the mirror or deliver, and no API is configured that could confirm it.
     without_api: list[str]
@@ -76,33 +90,62 @@ class Status:
 
 async def status(now: datetime, accounts: Mapping[str, Account]) -> Status:
     """Count the log and the mirror, and what is under way for the configured accounts."""
-    # A replay arrived when its original did, and waits for nobody.
-    waiting = await LoggedDelivery.filter(state=DeliveryState.RECEIVED, replay_of__isnull=True).order_by("received_at").first()
     # An unreadable message has an id of its content, which says nothing of its time.
     newest = await LoggedDelivery.exclude(vendor=UNREADABLE).order_by("-id").first()
     fresh = await freshness(now, accounts)
     known = {source.account for source in fresh.sources} | await _mirrored()
     return Status(
         as_of=now,
-        deliveries={state.value: await LoggedDelivery.filter(state=state.value).count() for state in DeliveryState},
+        deliveries={state.value: await deliveries(state) for state in DeliveryState},
         subscriptions={state.value: await ActionSubscription.filter(state=state.value).count() for state in SubscriptionState},
-        followups=await _by_state(Need),
-        enrollments=await _by_state(Enrollment),
-        overdue=await Need.filter(due_at__lte=now).exclude(state__in=[state.value for state in NOT_DUE]).count(),
-        alarms=await Need.filter(alarm__isnull=False).count(),
-        oldest_waiting=waiting.received_at if waiting else None,
-        held_envelopes=await HeldEnvelope.all().count(),
+        followups=await by_state(Need),
+        enrollments=await by_state(Enrollment),
+        overdue=await overdue(now),
+        alarms=await alarms(),
+        oldest_waiting=(await waiting()).oldest,
+        held_envelopes=await held_envelopes(),
         last_received=newest.received_at if newest else None,
-        refreshes=await _backlog(),
-        reconciles=[one for name in accounts for one in await _reconciled(name)],
+        refreshes=await backlog(),
+        reconciles=[one for name in accounts if (one := await reconciled(name)) is not None],
+        drift={name: await drift(name, now) for name in accounts},
         freshness=fresh,
         without_api=sorted(known - accounts.keys()),
     )
 
 
-async def _by_state(model: type[Need | Enrollment]) -> dict[str, int]:
-    rows = await model.annotate(count=Count("id")).group_by("state").order_by("state").values("state", "count")
+async def deliveries(state: DeliveryState) -> int:
+    """How many deliveries of the log are in a state."""
+    return await LoggedDelivery.filter(state=state.value).count()
+
+
+async def waiting() -> Waiting:
+    """What waits in the log. Replays do not: whoever resumes their run has them made again."""
+    rows = LoggedDelivery.filter(state=DeliveryState.RECEIVED.value, replay_of__isnull=True)
+    # Not by when it arrived, which of an import is long ago.
+    oldest = await rows.order_by("state_at").first()
+    return Waiting(await rows.count(), oldest.state_at if oldest else None)
+
+
+async def held_envelopes() -> int:
+    """How many messages wait for upgraded workers."""
+    return await HeldEnvelope.all().count()
+
+
+async def by_state(model: type[Need | Enrollment | Recording]) -> dict[str, int]:
+    """How many are in each state; one that nothing is in is left out."""
+    # Of the column alone, which an index may have.
+    rows = await model.annotate(count=Count("state")).group_by("state").order_by("state").values("state", "count")
     return {row["state"]: row["count"] for row in rows}
+
+
+async def overdue(now: datetime) -> int:
+    """How many needs are late, whatever keeps them."""
+    return await Need.filter(late(now)).count()
+
+
+async def alarms() -> int:
+    """At how many needs a person should look."""
+    return await Need.filter(alarm__isnull=False).count()
 
 
 async def _mirrored() -> set[str]:
@@ -114,14 +157,24 @@ async def _mirrored() -> set[str]:
     return found
 
 
-async def _backlog() -> Backlog:
+async def backlog() -> Backlog:
+    """What is to be fetched."""
     oldest = await Refresh.all().order_by("since").first()
     return Backlog(await Refresh.all().count(), await Refresh.filter(attempts__gt=0).count(), oldest.since if oldest else None)
 
 
-async def _reconciled(account: str) -> list[Reconciled]:
-    names = Reconciled.__slots__
-    return [Reconciled(**row) for row in await ReconcileRun.filter(account=account).order_by("-began_at").limit(1).values(*names)]
+async def reconciled(account: str) -> Reconciled | None:
+    """The last run, whatever became of it."""
+    rows = await ReconcileRun.filter(account=account).order_by("-began_at").limit(1).values(*Reconciled.__slots__)
+    return Reconciled(**rows[0]) if rows else None
+
+
+async def drift(account: str, now: datetime) -> dict[str, int]:
+    """How many rows of each kind: as the last run found them that was finished and no trial; of `status`, as any fetch of a day did."""
+    done = ReconcileRun.filter(account=account, state=RunState.DONE.value, dry_run=False, backfill=False)
+    counted = await done.order_by("-began_at").limit(1).values(*COUNTED)
+    told = Drift.filter(account=account, kind=DriftKind.STATUS.value, found_at__gt=now - DAY)
+    return (counted[0] if counted else {}) | {DriftKind.STATUS.value: await told.count()}
 
 
 @dataclass(frozen=True, slots=True)

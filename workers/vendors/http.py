@@ -171,21 +171,17 @@ class Http:
     async def _traced(self, call: Call) -> Answer:
         """Each request is a piece of what is being traced; the vendor is told of no trace."""
         with current().beneath(SpanName.CALL, {"http.request.method": call.method, "muster.call": call.operation}) as span:
-            answer = await self._timed(call)
-            span.tell({"http.response.status_code": answer.status})
-            return answer
-
-    async def _timed(self, call: Call) -> Answer:
-        began, outcome, status = _monotonic(), CallOutcome.ABANDONED, None
-        try:
-            answer = await self._sent(call)
-            status, outcome = answer.status, came_of(answer.status)
-            return answer
-        except VendorError as error:
-            outcome = came_of(error)
-            raise
-        finally:
-            self.told(Called(call.operation, outcome, status, _monotonic() - began))
+            began, outcome, status = _monotonic(), CallOutcome.ABANDONED, None
+            try:
+                answer = await self._sent(call)
+                status, outcome = answer.status, came_of(answer.status)
+                span.tell({"http.response.status_code": status})
+                return self._judged(call, answer)
+            except VendorError as error:
+                outcome = came_of(error)
+                raise
+            finally:
+                self.told(Called(call.operation, outcome, status, _monotonic() - began))
 
     async def _sent(self, call: Call) -> Answer:
         request = self._request(call)
@@ -203,7 +199,7 @@ class Http:
         except (httpx2.HTTPError, TimeoutError) as error:
             # Between the first byte out and the last byte in: a read is harmless to repeat, a write may have been done.
             raise _spoilt(call, type(error).__name__) from None
-        return self._judged(call, Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body))
+        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
 
     def _request(self, call: Call) -> httpx2.Request:
         unfit = [name for name, value in (call.headers or {}).items() if not (value.isascii() and value.isprintable())]

@@ -8,8 +8,9 @@ import promql_parser as promql
 from receiver.metrics import OUTCOMES
 from schemas import metrics, topology
 from schemas.metrics import ACCEPTED, LIVE, METRICS, OTHER, REPLAY, SUPPRESSED, Metric
-from schemas.states import DeliveryState, EnrollmentState, NeedState
+from schemas.states import DeliveryState, DriftKind, EnrollmentState, NeedState
 from workers.followups.recording import DEAD, DONE, DROPPED, PLANNED
+from workers.operations.figures import QUESTIONS
 from workers.vendors.breaker import State
 from workers.vendors.calls import CallOutcome
 
@@ -30,7 +31,8 @@ VALUES: dict[tuple[Metric, str], frozenset[str]] = {
     (metrics.RECORDINGS, "state"): frozenset({PLANNED, DONE, DEAD, DROPPED}),
     (metrics.QUEUE, "queue"): frozenset(queue.name for queue in topology.QUEUES),
     (metrics.CONSUMERS, "queue"): frozenset(queue.name for queue in topology.QUEUES),
-    (metrics.DRIFT, "kind"): frozenset({"missing", "extra", "different"}),
+    (metrics.DRIFT, "kind"): frozenset(map(str, DriftKind)),
+    (metrics.UNANSWERED, "question"): frozenset({*QUESTIONS, "broker"}),
     (metrics.QUIET, "kind"): frozenset({"source", "poll", "subscriber", "receiver"}),
 }
 
@@ -112,13 +114,21 @@ def _labels_of(one: promql.Expr) -> frozenset[str]:
             named = frozenset(one.modifier.labels)
             return named if one.modifier.type == promql.AggModifierType.By else _labels_of(one.expr) - named
         case promql.Call():
-            found = frozenset[str]().union(*map(_labels_of, one.args))
-            return found - {"le"} if one.func.name == "histogram_quantile" else found
+            return _labels_of_call(one)
         case promql.BinaryExpr():
             left, right = _labels_of(one.lhs), _labels_of(one.rhs)
             return left & right if left and right and str(one.op) not in {"unless", "and"} else left or right
         case _:
             return frozenset()
+
+
+def _labels_of_call(one: promql.Call) -> frozenset[str]:
+    if one.func.name == "absent":
+        # What is not there has the labels alone that it was asked for by.
+        (absent,) = one.args
+        return frozenset(matcher.name for matcher in absent.matchers.matchers if matcher.op == promql.MatchOp.Equal)
+    found = frozenset[str]().union(*map(_labels_of, one.args))
+    return found - {"le"} if one.func.name == "histogram_quantile" else found
 
 
 #: A label in a template of Prometheus' or Grafana's.

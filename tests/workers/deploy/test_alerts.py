@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workers.deploy.expressions import labels, mistakes, shown
+from schemas.metrics import BROKER, CONSUMERS, OF_RECEIVERS
+from tests.workers.deploy.expressions import SERIES, labels, mistakes, read, selectors, shown
 from workers.cli import COMMANDS
 
 GROUPS: list[dict[str, Any]] = yaml.safe_load((files("workers") / "deploy" / "alerts.yaml").read_text())["groups"]
@@ -22,6 +23,15 @@ def test_each_alert_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_an_alert_asks_for_what_is_measured(name: str) -> None:
     assert mistakes(RULES[name]["expr"]) == []
+
+
+def test_that_nobody_consumes_is_noticed_where_no_worker_is_there_to_say_so_and_a_receiver_is() -> None:
+    expression = RULES["MusterNobodyConsumes"]["expr"]
+
+    assert 'absent(muster_queue_consumers{queue="muster.deliveries"})' in expression
+    assert {SERIES[one.name or ""] for one in selectors(read(expression))} == {CONSUMERS, BROKER}
+    assert CONSUMERS not in OF_RECEIVERS
+    assert BROKER in OF_RECEIVERS
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -12,7 +12,7 @@ from schemas.accounts import Account, AnewspringAccount, FourhseAccount, KareAcc
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
 from tests.workers.vendors.acme import HASTY
 from workers.database import Connection, Database, Dialect
-from workers.followups.cases import Key, Traces
+from workers.followups.cases import Causes, Key
 from workers.followups.enroller import Enroller
 from workers.followups.tables import Enrollment, FollowupMove, Need, NeedTarget
 from workers.simulators import anewspring, fourhse, kare
@@ -56,7 +56,7 @@ class StandIn:
     def __init__(self) -> None:
         self.asked: list[Key] = []
 
-    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None) -> None:
+    async def plan(self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, causes: Causes | None = None) -> None:
         self.asked += keys
 
 

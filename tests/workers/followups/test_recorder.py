@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+import structlog
+from structlog.testing import capture_logs
 
 from schemas.states import NeedState, RefreshKind, TargetKind
 from tests.workers.followups.enrolling import WRITE_FAULTS, StandIn
@@ -19,7 +21,7 @@ from tests.workers.followups.mirrored import ACCOUNTS, filled, rule, subscriptio
 from tests.workers.vendors.acme import ACTION, ENROLLMENT, HASTY, NOON, PERSON, PLACE, SESSION, SUBSCRIPTION, Stage, populated, staged
 from workers.database import Connection, Database, Dialect
 from workers.followups import case, recordings, rule_states
-from workers.followups.cases import Key, Traces
+from workers.followups.cases import Causes, Key
 from workers.followups.plan import Followups
 from workers.followups.recorder import Recorder, failure
 from workers.followups.recording import failure as failed_steps
@@ -155,6 +157,18 @@ async def test_a_pass_makes_the_subscription_valid(scene: Scene) -> None:
     assert (seat["date_begin"], seat["date_expire"]) == ("2026-03-01", "2031-03-01")
     assert [(one.kind, one.subject) for one in await Refresh.all()] == [(RefreshKind.ACTION_SUBSCRIPTION.value, SUBSCRIPTION)]
     assert scene.planner.asked == [("hse", SUBSCRIPTION)] * 3
+
+
+async def test_each_call_and_the_fetch_after_it_name_the_deliveries_that_it_is_made_for(scene: Scene) -> None:
+    await scene.passes()
+    await Recording.all().update(deliveries=str(made := uuid4()))
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logged:
+        await scene.work()
+
+    calls = [line for line in logged if line["event"] == "vendor.called"]
+    assert calls
+    assert {tuple(line["deliveries"]) for line in calls} == {(str(made),)}
+    assert (await Refresh.get()).deliveries == str(made)
 
 
 async def test_the_validity_of_an_action_that_the_mirror_does_not_know_is_asked_for(scene: Scene) -> None:
@@ -428,7 +442,7 @@ async def test_a_crash_between_the_call_and_the_row_writes_nothing_twice(scene: 
 
     class Crashing(StandIn):
         async def plan(
-            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None
+            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, causes: Causes | None = None
         ) -> None:
             raise asyncio.CancelledError
 
@@ -463,7 +477,7 @@ async def test_a_mistake_of_ours_holds_up_nothing_for_ever(scene: Scene) -> None
 
     class Mistaken(StandIn):
         async def plan(
-            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None
+            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, causes: Causes | None = None
         ) -> None:
             raise ZeroDivisionError
 
@@ -481,7 +495,7 @@ async def test_a_mistake_about_what_is_given_up_ends_nothing(scene: Scene, attem
 
     class Mistaken(StandIn):
         async def plan(
-            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None
+            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, causes: Causes | None = None
         ) -> None:
             raise ZeroDivisionError
 

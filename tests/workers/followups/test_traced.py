@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.services.collector import recording
 from tests.workers.followups.mirrored import ACCOUNTS, rule
 from tests.workers.followups.test_plan import UNSUBSCRIBE, applied, passed
 from tests.workers.made import deleted
+from workers.causes import Cause
 from workers.database import Database
 from workers.followups.plan import Followups
 from workers.followups.tables import Enrollment, Recording
@@ -18,21 +20,22 @@ from workers.pipeline import Pipeline
 from workers.refreshes import Refresh
 
 FIRST = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ONE, TWO = UUID(int=1), UUID(int=2)
 SECOND = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def test_a_seat_and_a_certificate_go_on_with_the_fetch_that_showed_what_they_are_for(database: Database) -> None:
     world = await applied(database, rule(record={}))
     with recording() as (tracer, _):
-        with tracer.follow(SpanName.FETCH, [FIRST], {}) as span:
+        with Cause((ONE,), FIRST).followed(tracer, SpanName.FETCH, {}) as span:
             await world.sighted("s1")
-        seat = (await Enrollment.get()).trace
+        seat = await Enrollment.get()
         await world.enrolled()
-        with tracer.follow(SpanName.FETCH, [SECOND], {}) as later:
+        with Cause((TWO,), SECOND).followed(tracer, SpanName.FETCH, {}) as later:
             await world.observed(passed(world.at + timedelta(seconds=1)))
-        recorded = {one.trace for one in await Recording.all()}
+        recorded = {(one.deliveries, one.trace) for one in await Recording.all()}
 
-    assert (seat, recorded) == (span.trace, {later.trace})
+    assert ((seat.deliveries, seat.trace), recorded) == ((str(ONE), span.trace), {(str(TWO), later.trace)})
 
 
 async def test_of_webhooks_in_one_batch_each_goes_on_with_its_own(database: Database) -> None:
@@ -50,6 +53,7 @@ async def test_of_webhooks_in_one_batch_each_goes_on_with_its_own(database: Data
         tracer.close()
 
     assert [(one.wish, one.trace) for one in await Enrollment.all().order_by("learner")] == [("undo", trace) for trace in traces]
+    assert [one.deliveries for one in await Enrollment.all().order_by("learner")] == [str(one.id) for one in gone]
     assert {one.subject: one.trace for one in await Refresh.all()} == {"s1": FIRST, "s2": SECOND, "s3": None}
     spans = {one.attributes["muster.delivery"]: one for one in collector.named(SpanName.APPLY)}
     assert [f"00-{spans[str(one.id)].trace}-{spans[str(one.id)].parent}-01" for one in gone[:2]] == [FIRST, SECOND]

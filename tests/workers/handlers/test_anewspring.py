@@ -39,7 +39,7 @@ def test_a_result_is_to_be_asked_for(xml: bool) -> None:
     (touch,) = outcome.effects
     assert isinstance(touch, Touch)
     assert (touch.key, touch.at) == (("lms", "course-result", "JS001", "FIRE"), NOON)
-    assert touch.delivery is not None
+    assert touch.cause.deliveries
     assert (outcome.event, outcome.subject) == ("activity_completed", "JS001/FIRE/EXAM%2F1")
 
 
@@ -59,7 +59,7 @@ def test_the_first_path_at_which_an_id_stands_counts(xml: bool, said: dict[str, 
     outcome = told({"event": "x"} | said, xml=xml)
 
     assert isinstance(outcome, Applied)
-    assert outcome.effects[0] == Touch("lms", RefreshKind.COURSE_RESULT, learner, NOON, course, outcome.effects[0].delivery)  # type: ignore[union-attr]
+    assert outcome.effects[0] == Touch("lms", RefreshKind.COURSE_RESULT, learner, NOON, course, outcome.effects[0].cause)  # type: ignore[union-attr]
 
 
 def test_other_paths_can_be_set() -> None:

@@ -9,6 +9,7 @@ from schemas.accounts import FourhseAccount
 from schemas.samples import CERTIFICATE, CERTIFICATE_ACTION, PERSON
 from schemas.states import Reason, RefreshKind
 from tests.workers.made import delivery
+from workers.causes import Cause
 from workers.handlers import Applied, Dead, Ignored, Outcome, handle
 from workers.mirror.evidence import Touch
 
@@ -49,7 +50,7 @@ def test_each_event_touches_what_it_is_about(
 ) -> None:
     made = delivery(body, f"{noun}::{verb}")
 
-    touch = Touch("hse", kind, subject, made.received_at, scope, made.id)
+    touch = Touch("hse", kind, subject, made.received_at, scope, Cause.of(made))
     assert handle(made, {"hse": ACCOUNT}) == Applied(f"{noun}::{verb}", (touch,), subject)
 
 

@@ -36,7 +36,7 @@ def test_a_code_is_given_to_the_refresher_wherever_it_came_in(payload: Any, addr
     (touch,) = outcome.effects
     assert isinstance(touch, Touch)
     assert (outcome.event, touch.key, touch.at) == (EVENT, ("lms", RefreshKind.CONFIRMATION.value, CODE, ""), AT)
-    assert touch.delivery is not None
+    assert touch.cause.deliveries
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from schemas.samples import SAMPLES, body
 from schemas.states import EXPLANATIONS, Reason, RefreshKind
 from schemas.vendors import VENDORS
 from tests.workers.made import CREATE, DELETE, created, deleted, delivery
+from workers.causes import Cause
 from workers.handlers import HANDLERS, Applied, Dead, Ignored, handle
 from workers.mirror.evidence import Touch
 from workers.mirror.hints import Hint
@@ -35,7 +36,7 @@ def test_a_create_and_a_delete_are_hints() -> None:
         assert isinstance(hint, Hint)
         assert (outcome.event, outcome.subject, hint.key, hint.deleted) == (made.event, "s1", ("hse", "s1"), gone)
         assert (hint.received_at, hint.fingerprint.hex()) == (made.received_at, made.fingerprint)
-        assert touch == Touch("hse", RefreshKind.ACTION_SUBSCRIPTION, "s1", made.received_at, delivery=made.id)
+        assert touch == Touch("hse", RefreshKind.ACTION_SUBSCRIPTION, "s1", made.received_at, cause=Cause.of(made))
 
 
 @pytest.mark.parametrize(("vendor", "event"), sorted(one for one in SAMPLES if one not in HANDLERS and (one[0], None) not in HANDLERS))

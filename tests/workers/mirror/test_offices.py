@@ -64,6 +64,17 @@ async def test_a_page_answers_its_neighbours_that_nobody_asked_for(scene: Scene)
     assert (scene.calls(), await unfetched(), await ActionSubscription.all().count()) == (1, 0, 51)
 
 
+async def test_a_walk_is_for_the_sake_of_all_that_was_touched(scene: Scene) -> None:
+    await scene.created(*imported(scene, 50)[:10])
+    told = {row.deliveries for row in await Refresh.all()}
+    scene.time += SECOND * 6
+    await scene.look(RefreshKind.ACTION_SUBSCRIPTION)
+    (walk,) = await Refresh.filter(kind=RefreshKind.OFFICE)
+
+    assert len(told) == 10
+    assert {*(walk.deliveries or "").split()} == told
+
+
 async def test_few_of_a_large_office_are_viewed(scene: Scene) -> None:
     ids = imported(scene, 999)
     await scene.created(*ids)

@@ -1,27 +1,30 @@
 """What a scrape asks of the database is counted right, in bounded label sets, and not more often than is good for it."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from schemas import metrics
-from schemas.accounts import FourhseAccount
+from schemas.accounts import Account, FourhseAccount
+from schemas.delivery import now_utc
 from schemas.heartbeat import Heartbeat
 from schemas.metrics import Metric, Samples
 from schemas.states import NeedState, Reason, RefreshKind
 from tests.services import free_port
-from tests.workers.made import NOON, created, delivery
+from tests.workers.made import NOON, created, delivery, replayed
 from workers import receivers
 from workers.consumer import declare_at
 from workers.database import Database, DatabaseAway
 from workers.followups.tables import Enrollment, Need, Recording
 from workers.freshness import SourceFreshness
-from workers.log import begin_attempt, hold
-from workers.mirror.tables import ReconcileRun
-from workers.operations.figures import QUICK, SLOW, Answer, Asked, from_broker, from_database
+from workers.log import LoggedDelivery, begin_attempt, hold
+from workers.mirror.tables import Drift, ReconcileRun
+from workers.operations.figures import QUESTIONS, Answer, Asked, from_broker, from_database
+from workers.operations.health import status
 from workers.outbox import OutboxEvent
 from workers.pipeline import Pipeline
 from workers.refreshes import Refresh
@@ -40,12 +43,18 @@ def some(samples: Samples) -> dict[tuple[str, ...], float]:
 
 async def asked(*of: Metric) -> tuple[Samples, ...]:
     """What the database says at five past twelve."""
-    found = await from_database((*QUICK, *SLOW), NOON + 5 * MINUTE, {"hse": HSE})
+    found = await everything(NOON + 5 * MINUTE, {"hse": HSE})
     return tuple(found[one] for one in of)
 
 
+async def everything(now: datetime, accounts: Mapping[str, Account]) -> dict[Metric, Samples]:
+    """The answers to all questions."""
+    answers = [await from_database(question, now, accounts) for question, _ in QUESTIONS.values()]
+    return {metric: samples for answer in answers for metric, samples in answer.items()}
+
+
 async def test_an_empty_database_has_an_answer_to_everything(database: Database) -> None:
-    found = await from_database((*QUICK, *SLOW), NOON, {})
+    found = await everything(NOON, {})
 
     assert found.keys() == set(metrics.OF_DATABASE)
     assert not any(some(samples) for samples in found.values())
@@ -55,11 +64,25 @@ async def test_an_empty_database_has_an_answer_to_everything(database: Database)
 async def test_deliveries_that_wait_and_dead_ones_are_counted(database: Database) -> None:
     await Pipeline(database).together([created(), delivery(b"no JSON")])
     await Pipeline(database).bury([created("s2")], Reason.DEAD_LETTERED)
-    await begin_attempt(database, created("s3", received_at=NOON - MINUTE))
+    for one in (created("s3"), created("s4"), replayed(created("s5")), replayed(created("s6"))):
+        await begin_attempt(database, one)
+    await LoggedDelivery.filter(subject=None, state="received").update(state_at=NOON - MINUTE)
     await hold(database, 2, "deliveries", b"from the future")
 
     found = await asked(metrics.WAITING, metrics.WAITING_AGE, metrics.DEAD, metrics.HELD)
-    assert found == ({(): 1}, {(): 360}, {(): 2}, {(): 1})
+    assert found == ({(): 2}, {(): 360}, {(): 2}, {(): 1})
+
+
+async def test_neither_a_replay_nor_an_import_that_is_tried_alone_is_old(database: Database) -> None:
+    old = NOON - timedelta(days=300)
+    await begin_attempt(database, replayed(created("s1", received_at=old)))
+    await begin_attempt(database, created("s2", received_at=old, effects=False))
+    now = now_utc() + MINUTE
+    found = await everything(now, {})
+
+    assert found[metrics.WAITING] == {(): 1}
+    assert 60 <= found[metrics.WAITING_AGE][()] < 120
+    assert (await status(now, {})).oldest_waiting == now - timedelta(seconds=found[metrics.WAITING_AGE][()])
 
 
 async def test_what_is_touched_and_not_fetched_is_counted(database: Database) -> None:
@@ -76,15 +99,18 @@ async def test_what_is_touched_and_not_fetched_is_counted(database: Database) ->
 async def test_followups_enrollments_and_recordings_are_counted_by_state(database: Database) -> None:
     times: dict[str, Any] = dict.fromkeys(("state_at", "opened_at", "created_at"), NOON)
     rule: dict[str, Any] = {"rule": "fire", "cycle": "initial", "digest": "d", "plan": {}, "attempt": 1, "approvals": []}
-    for number, state in enumerate(("enrolled", "overdue", "overdue")):
-        await Need(id=uuid4(), account="hse", action_subscription_id=f"s{number}", state=state, **rule, **times).save()
+    late: dict[str, Any] = {"due_at": NOON, "alarm": "it was due"}
+    for number, state in enumerate(("enrolled", "overdue", "overdue", "held")):
+        kept = late if state == "held" else {}
+        await Need(id=uuid4(), account="hse", action_subscription_id=f"s{number}", state=state, **rule, **times, **kept).save()
     seat: dict[str, Any] = {"account": "lms", "kind": "course", "learner": "l", "target": "c", "attempts": 0, "terms": {}}
     await Enrollment(id=uuid4(), round=1, state="enrolled", state_at=NOON, **seat).save()
     step: dict[str, Any] = {"need": uuid4(), "account": "hse", "step": "certificate", "body": {}, "remote": "", "attempts": 0}
     await Recording(id=uuid4(), state="dead", state_at=NOON, **step).save()
 
     needs, enrollments, recordings = await asked(metrics.FOLLOWUPS, metrics.ENROLLMENTS, metrics.RECORDINGS)
-    assert some(needs) == {("enrolled",): 1, ("overdue",): 2}
+    assert some(needs) == {("enrolled",): 1, ("overdue",): 2, ("held",): 1}
+    assert await asked(metrics.OVERDUE, metrics.ALARMS) == ({(): 3}, {(): 1})
     assert some(enrollments) == {("enrolled",): 1}
     assert some(recordings) == {("dead",): 1}
 
@@ -110,9 +136,12 @@ async def test_drift_is_of_the_last_run_that_was_finished_and_no_trial(database:
     await ran(2, "done", missing=50, dry_run=True)
     await ran(3, "done", missing=50, backfill=True)
     await ran(4, "held", missing=50)
+    for days in (0, 2):
+        about: dict[str, Any] = {"account": "hse", "subject": "s1", "kind": "status", "differing": ["status"], "run": uuid4()}
+        await Drift(found_at=NOON - timedelta(days=days), **about).save()
 
     drift, held = await asked(metrics.DRIFT, metrics.RECONCILE_HELD)
-    assert drift == {("hse", "missing"): 2, ("hse", "extra"): 0, ("hse", "different"): 0}
+    assert drift == {("hse", "missing"): 2, ("hse", "extra"): 0, ("hse", "different"): 0, ("hse", "status"): 1}
     assert held == {("hse",): 1}
 
 

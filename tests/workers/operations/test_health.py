@@ -22,7 +22,7 @@ from workers.database import Database
 from workers.envelopes import UNREADABLE
 from workers.followups.tables import Need
 from workers.lane import Lane
-from workers.log import begin_attempt, hold
+from workers.log import LoggedDelivery, begin_attempt, hold
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Touch
 from workers.mirror.tables import ReconcileRun
@@ -55,7 +55,8 @@ async def test_the_log_and_the_mirror_are_counted_by_state(database: Database) -
     ignored = delivery(b'{"type": "USER_REGISTERED", "payloads": []}', "USER_REGISTERED", vendor="ispring")
     await Pipeline(database).together([created("s1"), deleted("s2"), deleted("s3"), ignored, last])
     for hours in (1, 2):
-        await begin_attempt(database, created(received_at=NOON - timedelta(hours=hours)))
+        await begin_attempt(database, one := created(received_at=NOON - timedelta(days=9)))
+        await LoggedDelivery.filter(id=one.id).update(state_at=NOON - timedelta(hours=hours))
     await hold(database, 2, "deliveries", b"message")
     found = await status(NOON, {})
 
@@ -91,7 +92,8 @@ async def test_the_last_run_of_reconcile_is_told_for_each_account(database: Data
     for hours in (3, 1, 2):
         await ran(began_at=NOON - timedelta(hours=hours), missing=hours)
     await ran(account="old", began_at=NOON)
-    (found,) = (await status(NOON, {"hse": HSE})).reconciles
+    shown = await status(NOON, {"hse": HSE})
+    (found,) = shown.reconciles
 
     assert (found.account, found.state, found.began_at, found.missing, found.extra, found.different) == (
         "hse",
@@ -101,6 +103,7 @@ async def test_the_last_run_of_reconcile_is_told_for_each_account(database: Data
         0,
         0,
     )
+    assert shown.drift == {"hse": {"missing": 1, "extra": 0, "different": 0, "status": 0}}
 
 
 async def test_readiness_names_what_is_quiet_and_looks_it_up_now_and_then(database: Database) -> None:

@@ -45,12 +45,12 @@ async def called(http: Http, call: Call) -> list[tuple[str, str, int | None]]:
     ("fault", "read", "write"),
     [
         (Slow(seconds=0.01), [("ok", 200)], [("ok", 200)]),
-        (Broken(), [("unavailable", None), ("ok", 200)], [("unknown", None)]),
-        (TooMany(), [("throttled", None), ("ok", 200)], [("throttled", None), ("ok", 200)]),
+        (Broken(), [("unavailable", 500), ("ok", 200)], [("unknown", 500)]),
+        (TooMany(), [("throttled", 429), ("ok", 200)], [("throttled", 429), ("ok", 200)]),
         (LostAfter(times=None), [("unavailable", None)] * 3, [("unknown", None)]),
         (Instead(status=404), [("not_found", 404)], [("not_found", 404)]),
         (Instead(status=422), [("refused", 422)], [("refused", 422)]),
-        (Instead(status=302), [("refused", None)], [("refused", None)]),
+        (Instead(status=302), [("refused", 302)], [("refused", 302)]),
     ],
     ids=lambda value: repr(value) if isinstance(value, Fault) else None,
 )

@@ -16,11 +16,14 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from schemas.accounts import FourhseAccount, Limits
+from schemas.traces import SpanName
 from tests.services import free_port
+from tests.services.collector import recording
 from tests.workers.made import until
 from workers.simulators.faults import Broken, Dropped, Fault, Faults, Instead, LostAfter, LostBefore, Slow, TooMany
 from workers.simulators.server import served
 from workers.vendors.breaker import State
+from workers.vendors.calls import Called
 from workers.vendors.errors import Refused, Throttled, Unavailable, UnknownOutcome, VendorError
 from workers.vendors.http import Answer, Call, Http, retry_after
 
@@ -263,6 +266,21 @@ async def test_a_vendor_that_answers_is_not_left_alone(fault: Fault) -> None:
         await outcome(http, READ)
 
         assert http.state is State.CLOSED
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 429, 500, 503])
+async def test_whatever_was_answered_its_status_is_told_and_on_the_span(status: int) -> None:
+    told: list[Called] = []
+    with recording() as (tracer, collector):
+        async with given_vendor(attempts=1) as (http, faults):
+            http.told = told.append
+            faults.on(Instead(status=status))
+            with tracer.follow(SpanName.FETCH, ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"], {}):
+                await outcome(http, READ)
+        tracer.close()
+
+    assert [one.status for one in told] == [status]
+    assert collector.one(SpanName.CALL).attributes["http.response.status_code"] == status
 
 
 async def test_a_probe_that_is_cancelled_lets_the_next_one_probe() -> None:
