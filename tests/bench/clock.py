@@ -24,10 +24,10 @@ _POPULATE = """
     SELECT 'hse', 'action-' || n, 30, FALSE, now() FROM generate_series(0, 99) AS n;
 
     INSERT INTO action_subscriptions (
-        account, action_subscription_id, state, action_id, subscriber_id, subscriber_type, action_type, action_code, action_name,
+        account, action_subscription_id, state, action_id, subscriber_id, subscriber_code, subscriber_type, action_type, action_code, action_name,
         status, last_certificate_id, certificate_date_release, certificate_date_expire, flags, fetched_at, fetch_covers, changes_at)
     SELECT
-        'hse', md5('subject-' || n)::uuid::text, 'live', 'action-' || n % 100, gen_random_uuid()::text, 'PERSON', 'TRAINING',
+        'hse', md5('subject-' || n)::uuid::text, 'live', 'action-' || n % 100, gen_random_uuid()::text, 'L' || n, 'PERSON', 'TRAINING',
         'FST-' || n % 100, 'Fire Safety Training Medium Risk', 'VALID', gen_random_uuid()::text, current_date - 365, current_date + days,
         '[]', now(), now(), (current_date + days - 30) AT TIME ZONE 'Europe/Rome'
     FROM (SELECT n, 40 + (n::bigint * 7919 % 1500)::int AS days FROM generate_series(1, {rows}) AS n) AS each;"""
@@ -41,7 +41,23 @@ _SPOIL = f"""
     UPDATE action_subscriptions SET certificate_date_expire = current_date - 2, changes_at = current_date - 1
     WHERE id IN (SELECT {{run}} + 1 + n * ({{rows}} / {DUE}) FROM generate_series(0, {DUE - 1}) AS n);
 
-    TRUNCATE outbox;"""
+    TRUNCATE outbox, needs, need_targets, enrollments, followup_moves;"""
+_DONE = """
+    SELECT (SELECT count(*) FROM outbox WHERE type LIKE '%status_changed%') AS told,
+           (SELECT count(*) FROM enrollments WHERE state = 'planned') AS planned"""
+#: What follows from it: everybody whose certificate expires is to be enrolled.
+_ACCOUNTS: Mapping[str, Account] = {
+    "hse": FourhseAccount(vendor="4hse", access_token=SecretStr("-")),
+    "lms": AnewspringAccount(vendor="anewspring", base_url="https://lms.example", api_key=SecretStr("-")),
+}
+_RULE = Rule.model_validate(
+    {
+        "name": "bench",
+        "when": {"action_code": "FST-*", "status": ["EXPIRED"]},
+        "enroll": {"account": "lms", "course": "FIRE"},
+        "max_per_hour": 1_000_000,
+    }
+)
 
 
 def measure(runs: int, *, quick: bool) -> None:
@@ -83,13 +99,13 @@ async def _run(url: str, rows: int, run: int) -> float:
     await _executed(url, _SPOIL.format(rows=rows, run=run % (rows // DUE)))
     async with store.opened(url) as database:
         await store.settle(database)
-        clock = Clock(database, Mirror(), now_utc)
+        clock = Clock(database, Mirror(followups=Followups([_RULE], _ACCOUNTS)), now_utc)
         began = time.perf_counter()
         changed = await clock.sweep()
         seconds = time.perf_counter() - began
-        told = await database.connection.execute_query_dict("SELECT count(*) AS rows FROM outbox WHERE type LIKE '%status_changed%'")
-    if (changed, told[0]["rows"]) != (DUE, DUE):
-        raise RuntimeError(f"{rows:,} rows: {changed} changed and {told[0]['rows']} told, not {DUE}")
+        (done,) = await database.connection.execute_query_dict(_DONE)
+    if (changed, done["told"], done["planned"]) != (DUE, DUE, DUE):
+        raise RuntimeError(f"{rows:,} rows: {changed} changed, {done}, not {DUE} each")
     return seconds
 
 

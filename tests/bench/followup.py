@@ -129,18 +129,18 @@ def _start(muster: Muster) -> None:
 
 
 async def _send(muster: Muster, company: fourhse.Tenancy, people: Mapping[str, str]) -> dict[str, float]:
-    """A duty for everybody, one every hundredth of a second, each told at once; when each was told."""
+    """A duty for everybody, one every hundredth of a second, each told at once; when each was to be told, also if that was later."""
     sent: dict[str, float] = {}
     began = time.perf_counter()
     async with httpx2.AsyncClient(trust_env=False, verify=False) as client, asyncio.TaskGroup() as group:
 
         async def tell(learner: str, body: Mapping[str, object]) -> None:
-            sent[learner] = time.perf_counter()
             answer = await client.post(muster.hook(_CREATE), json=body)
             assert answer.status_code == 200
 
         for number, (learner, person) in enumerate(people.items()):
-            await asyncio.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+            sent[learner] = began + number / RATE
+            await asyncio.sleep(max(0.0, sent[learner] - time.perf_counter()))
             subscription = company.subscribe(ACTION, person)
             group.create_task(tell(learner, company.stored("action-subscription", company.tables["action-subscription"][subscription])))
     return sent
