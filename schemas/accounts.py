@@ -265,5 +265,11 @@ class KareAccount(_Account):
 
 Account = Annotated[FourhseAccount | AnewspringAccount | IspringAccount | KareAccount, Field(discriminator="vendor")]
 
+
+def zone_of(account: Account | None) -> ZoneInfo:
+    """Where the days of an account begin."""
+    return ZoneInfo(account.time_zone if isinstance(account, FourhseAccount) else "UTC")
+
+
 #: Keys that name a file with a credential, wherever they stand in an account.
 CREDENTIAL_FILES = ("password_file", "client_secret_file", "access_token_file", "api_key_file", "token_file", "session_token_file")

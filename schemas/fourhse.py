@@ -3,10 +3,10 @@ no valid UUIDs and its `date-time` examples are dates.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 #: "For TRAINING, HEALTH, PER actions: must be PERSON; for MAINTENANCE: EQUIPMENT, WORK_ENVIRONMENT, PPE, OFFICE; CHECK: any."
 SUBSCRIBER_TYPES_BY_ACTION: dict[str, frozenset[str]] = {
@@ -20,21 +20,41 @@ Identifier = Annotated[str, Field(min_length=1, max_length=255)]
 Text = Annotated[str, Field(max_length=10_000)]
 
 
-def lenient_date(value: Any) -> date | None:
-    """A date from `2024-03-15`, any ISO 8601 date-time or Unix seconds; None where there is none to be read."""
+def lenient_date(value: Any, zone: tzinfo = UTC) -> date | None:
+    """A date from `2024-03-15`, any ISO 8601 date-time or Unix seconds; None where there is none to be read.
+
+    A moment is the day there, but midnight in UTC: so a date looks where the document promises a date-time.
+    """
     if isinstance(value, bool) or value in (None, ""):
         return None
     try:
-        return datetime.fromtimestamp(value, UTC).date() if isinstance(value, int | float) else date.fromisoformat(str(value)[:10])
+        at = datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else _moment(str(value))
+        if at is None:
+            return date.fromisoformat(str(value)[:10])
+        return at.astimezone(UTC if at.astimezone(UTC).time() == time() else zone).date()
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _moment(text: str) -> datetime | None:
+    """A date-time that says its zone; one that does not is the account's own, and is cut."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return read if read.tzinfo else None
+
+
+def _day(value: Any, info: ValidationInfo) -> date | None:
+    return lenient_date(value, info.context if isinstance(info.context, tzinfo) else UTC)
 
 
 def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-LenientDate = Annotated[date | None, BeforeValidator(lenient_date)]
+#: Read in the zone that is the validation's context.
+LenientDate = Annotated[date | None, BeforeValidator(_day)]
 LenientFlag = Annotated[bool | None, BeforeValidator(_none_if_empty)]
 LenientInteger = Annotated[int | None, BeforeValidator(_none_if_empty)]
 OptionalIdentifier = Annotated[Identifier | None, BeforeValidator(_none_if_empty)]

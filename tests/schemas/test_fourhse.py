@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,31 @@ def test_a_field_that_nobody_documented_is_passed_over() -> None:
 )
 def test_dates_are_read_where_there_is_one_and_are_none_where_there_is_none(value: object, expected: date | None) -> None:
     assert lenient_date(value) == expected
+
+
+ROME, NEW_YORK = ZoneInfo("Europe/Rome"), ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("value", "rome", "new_york"),
+    [
+        ("2024-03-14T23:00:00Z", 15, 14),
+        ("2024-03-14T23:00:00+00:00", 15, 14),
+        ("2024-03-15T03:00:00+00:00", 15, 14),
+        ("2024-03-15T00:00:00+01:00", 15, 14),
+        ("2024-03-15T00:00:00Z", 15, 15),
+        ("2024-03-15T00:00:00.000Z", 15, 15),
+        ("2024-03-15T23:00:00", 15, 15),
+        ("2024-03-15", 15, 15),
+        (1_710_457_200, 15, 14),
+        (1_710_460_800, 15, 15),
+    ],
+)
+def test_a_moment_is_the_accounts_day_and_midnight_in_utc_a_date(value: object, rome: int, new_york: int) -> None:
+    """The document promises date-times, and shows dates."""
+    assert (lenient_date(value, ROME), lenient_date(value, NEW_YORK)) == (date(2024, 3, rome), date(2024, 3, new_york))
+    shown = {"action_subscription_id": "s", "certificate_date_release": value}
+    assert DeletedSubscription.model_validate(shown, context=ROME).certificate_date_release == date(2024, 3, rome)
 
 
 _json = st.recursive(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from schemas.accounts import zone_of
 from schemas.states import RefreshKind
 from schemas.traces import current
 from workers.database import Database
@@ -115,7 +116,7 @@ class Asking:
         unreadable = []
         for row in rows:
             try:
-                found = sighting(self.account.name, row, began)
+                found = sighting(self.account.name, row, began, zone_of(self.account.settings))
                 sightings[found.subject] = found
             except Unreadable:
                 if isinstance(subject := row.get("action_subscription_id"), str):

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from schemas.accounts import FourhseAccount
+from schemas.accounts import FourhseAccount, zone_of
 from schemas.events import DriftFound, Event, EventType
 from schemas.logs import Log
 from schemas.states import DriftKind, RunState, SubscriptionState
@@ -243,7 +243,9 @@ class _Reconcile:
             if held is not None and agrees(held, row):
                 continue
             try:
-                suspected += _suspected(read(held) if held else None, sighting(self._account.name, row, began))
+                suspected += _suspected(
+                    read(held) if held else None, sighting(self._account.name, row, began, zone_of(self._account.settings))
+                )
             except Unreadable:
                 unreadable += 1
         told = {touch for held, one, _ in suspected for touch in touches(held, one)} if not self._run.backfill else set()

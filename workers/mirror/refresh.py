@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
+from schemas.accounts import zone_of
 from schemas.states import RefreshKind, SubscriptionState
 from schemas.traces import current
 from workers.database import Database, told_apart
@@ -62,7 +63,7 @@ async def ask_again(account: OpenAccount, row: ActionSubscription, now: Callable
         shown = await _viewed(account, subject) if visible else None
         if shown is None:
             return Absence(account.name, subject, began, verdict(deletion_told=told, office_visible=visible))
-    found = sighting(account.name, shown, began)
+    found = sighting(account.name, shown, began, zone_of(account.settings))
     if found.subject != subject:
         raise Unreadable("it is about another subscription than was asked for")
     return found

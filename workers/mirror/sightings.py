@@ -1,7 +1,7 @@
 """A vendor's row as a sighting. Pure."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,10 +14,10 @@ class Unreadable(Exception):
     """A row of the vendor's that the mirror cannot keep; the message names the fields."""
 
 
-def sighting(account: str, row: Mapping[str, Any], began: datetime) -> Sighting:
+def sighting(account: str, row: Mapping[str, Any], began: datetime, zone: tzinfo = UTC) -> Sighting:
     """What an index or a view that began then shows of a subscription; raises Unreadable."""
     try:
-        subscription = DeletedSubscription.model_validate(row)
+        subscription = DeletedSubscription.model_validate(row, context=zone)
     except ValidationError as error:
         raise Unreadable(", ".join(sorted({str(one["loc"][0]) for one in error.errors(include_input=False)}))) from None
     fields = vars(subscription)

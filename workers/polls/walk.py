@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from schemas.accounts import zone_of
 from schemas.logs import Log
 from workers.vendors.accounts import OpenAccount
 from workers.vendors.errors import NotFound
@@ -30,6 +31,7 @@ class Walk(Generic[Read]):
         assert isinstance(account.client, Fourhse)
         self._account, self._client, self._shape, self._now = account.name, account.client, shape, now
         self._resource = account.client.resources[path]
+        self._zone = zone_of(account.settings)
         self.began = now()
         self._rows, self._totals = 0, set[int]()
         #: The ids of rows that cannot be read, and what is wrong with the first.
@@ -78,7 +80,7 @@ class Walk(Generic[Read]):
 
     def _read(self, row: Row) -> Read | None:
         try:
-            return self._shape.model_validate(row)
+            return self._shape.model_validate(row, context=self._zone)
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             self._wrong = self._wrong or [f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in found]

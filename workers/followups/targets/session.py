@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from schemas.accounts import FourhseAccount
+from schemas.accounts import FourhseAccount, zone_of
 from schemas.fourhse import SessionSubscription
 from workers.database import told_apart
 from workers.followups.claims import Claim
@@ -88,7 +88,7 @@ async def _session(account: OpenAccount, claim: Claim, taken: set[str | None]) -
     if claim.target != NEXT:
         return claim.target
     assert isinstance(account.settings, FourhseAccount)
-    today = claim.at.astimezone(ZoneInfo(account.settings.time_zone)).date()
+    today = claim.at.astimezone(zone_of(account.settings)).date()
     within = claim.terms.get("within_days")
     last: dict[str, Any] = {} if within is None else {"date_begin__lte": today + timedelta(days=within)}
     with told_apart():
@@ -103,7 +103,7 @@ async def _session(account: OpenAccount, claim: Claim, taken: set[str | None]) -
 
 async def _view(account: OpenAccount, claim: Claim) -> SessionSubscription | None:
     try:
-        return SessionSubscription.model_validate(await _resource(account).view(str(claim.id)))
+        return SessionSubscription.model_validate(await _resource(account).view(str(claim.id)), context=zone_of(account.settings))
     except NotFound:
         return None
 
@@ -112,7 +112,7 @@ async def _seats(account: OpenAccount, claim: Claim) -> Sequence[SessionSubscrip
     """All seats that the subscription has or had."""
     asked = {"action_subscription_id": claim.learner}
     rows = [row async for page in _resource(account).index(filter=asked) for row in page.rows]
-    read = [SessionSubscription.model_validate(row) for row in rows]
+    read = [SessionSubscription.model_validate(row, context=zone_of(account.settings)) for row in rows]
     return [seat for seat in read if seat.action_subscription_id == claim.learner]
 
 
