@@ -15,7 +15,7 @@ from schemas.logs import Log
 from schemas.states import SubscriptionState
 from workers.database import Connection, Database, DatabaseAway, Dialect, told_apart
 from workers.mirror.apply import Mirror
-from workers.mirror.calendar import intervals
+from workers.mirror.calendar import adopt, dispute, intervals, noted
 from workers.mirror.changes import told
 from workers.mirror.status import Calendar
 from workers.mirror.tables import ActionSubscription
@@ -36,7 +36,7 @@ Row = Mapping[str, Any]
 _Turned = tuple[Row, str | None, datetime | None]
 
 _SHOWN = ("status", "last_certificate_id", "certificate_date_release", "certificate_date_expire", "flags")
-_READ = ("id", "account", "action_subscription_id", "action_id", "state", *_SHOWN)
+_READ = ("id", "account", "action_subscription_id", "action_id", "state", "fetched_at", *_SHOWN)
 
 _DUE = "SELECT id FROM action_subscriptions WHERE changes_at <= $1 ORDER BY changes_at LIMIT $2 FOR UPDATE SKIP LOCKED"
 #: The subscription is what is locked: its needs are planned together.
@@ -53,13 +53,17 @@ class Clock:
     def __init__(
         self, database: Database, mirror: Mirror, now: Callable[[], datetime], *, batch: int = BATCH, longest: float = LONGEST
     ) -> None:
-        self._database, self._now, self._batch, self._longest = database, now, batch, longest
+        self._database, self._mirror, self._now, self._batch, self._longest = database, mirror, now, batch, longest
         self._sweeps = (_Statuses(database, mirror), _Needs(database, mirror))
 
     async def run(self) -> None:
         """Sweep until cancelled."""
+        adopted = False
         while True:
             try:
+                if not adopted:
+                    await adopt(self._database, self._mirror.calendars, self._now())
+                    adopted = True
                 await self.sweep()
                 wait = await self._until_next()
             except DatabaseAway as away:
@@ -156,7 +160,12 @@ class _Statuses(_Sweep):
         """An account's rows, with what each status is now and when it changes next."""
         mine, calendar = [row for row in rows if row["account"] == account], self._mirror.calendars.get(account, Calendar())
         known = await intervals(connection, account, (row["action_id"] for row in mine))
-        return [_turned(row, calendar, known.get(row["action_id"]), now) for row in mine]
+        turned = [_turned(row, calendar, known.get(row["action_id"]), now) for row in mine]
+        # Where no day of the calendar has come since, the vendor's word stands.
+        differing = [(row, status) for row, status, _ in turned if status != row["status"]]
+        disputes = {row["id"]: dispute(row, status, known.get(row["action_id"]), calendar) for row, status in differing}
+        standing = await noted(connection, disputes.values())
+        return [(row, row["status"] if disputes.get(row["id"]) in standing else status, at) for row, status, at in turned]
 
 
 class _Needs(_Sweep):
@@ -171,8 +180,8 @@ class _Needs(_Sweep):
 
 
 def _turned(row: Row, calendar: Calendar, interval: int | None, now: datetime) -> _Turned:
-    if row["state"] != SubscriptionState.LIVE:
-        return row, row["status"], None
+    if row["state"] != SubscriptionState.LIVE or row["fetched_at"] is None:
+        return row, row["status"], None  # a hint tells neither status nor dates
     status = calendar.status(row, interval, now)
     return row, row["status"] if status is None else status.value, calendar.changes_at(row, interval, now)
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,12 +27,12 @@ from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Absence, Sighting
 from workers.mirror.hints import Hint
 from workers.mirror.status import Calendar
-from workers.mirror.tables import Action, ActionSubscription, Drift
+from workers.mirror.tables import AccountCalendar, Action, ActionSubscription, Drift
 from workers.outbox import OutboxEvent
 from workers.polls import actions
 from workers.vendors.accounts import OpenAccount
 
-DAY = timedelta(days=1)
+DAY, UTC_ZONE = timedelta(days=1), ZoneInfo("UTC")
 EXPIRE = date(2026, 6, 30)
 #: Midnights in Rome: EXPIRING begins, and the certificate has expired.
 EXPIRING, EXPIRED = datetime(2026, 5, 30, 22, tzinfo=UTC), datetime(2026, 6, 30, 22, tzinfo=UTC)
@@ -223,6 +224,34 @@ async def test_an_action_that_becomes_known_lets_the_clock_look_again(database: 
     assert await world.row() == ("VALID", EXPIRING)
 
 
+async def test_a_sweep_with_nothing_due_leaves_the_vendors_word_alone(world: World) -> None:
+    """Whoever had the row looked at; once a day of the calendar has come, the calendar says it."""
+    await world.sighted("early", status="EXPIRING")
+    await world.sighted("bare", last_certificate_id=None, certificate_date_release=None, certificate_date_expire=None)
+    hint = Hint("hse", "hinted", False, NOON, b"\x01", dict.fromkeys(SUBSCRIPTION_FIELDS) | {"action_subscription_id": "hinted"})
+    async with world.database.transaction() as connection:
+        await world.mirror.apply(connection, world.database.dialect, [hint])
+    for day in (NOON, NOON + DAY):
+        await ActionSubscription.all().update(changes_at=day)
+        assert await world.sweep(day) == 0
+    assert await world.row("early") == ("EXPIRING", EXPIRING)
+    assert await world.row("bare") == ("VALID", None)
+    assert await world.row("hinted") == (None, None)
+
+    assert await world.sweep(EXPIRED) == 1
+    assert await world.row("early") == ("EXPIRED", None)
+
+
+async def test_other_days_of_an_account_let_the_clock_look_again(world: World) -> None:
+    """When a worker starts that has them; the first takes down what it finds."""
+    await world.sighted("s1", "s2")
+    rome, later = Calendar(), Calendar(boundary=1)
+    for calendar, changes in ((rome, EXPIRING), (rome, EXPIRING), (later, EXPIRING + DAY), (Calendar(UTC_ZONE), EXPIRING + DAY / 12)):
+        clock = Clock(world.database, replace(world.mirror, calendars={"hse": calendar}), lambda: NOON, longest=0.01)
+        async with running(clock):
+            await until(partial(_reckoned, calendar, changes), f"the change to {changes}", timeout=5)
+
+
 async def test_two_clocks_change_each_row_once(world: World) -> None:
     await world.sighted(*(f"s{n:02}" for n in range(40)))
     world.time = EXPIRING
@@ -322,6 +351,11 @@ async def test_a_database_that_is_away_is_waited_for(world: World, monkeypatch: 
             await until(lambda: _is(world, "EXPIRING"), "the change", timeout=5)
 
     assert [one["error"] for one in logs if one["event"] == "database.away"] == ["ConnectionRefusedError"] * 2
+
+
+async def _reckoned(calendar: Calendar, changes: datetime) -> bool:
+    kept = await AccountCalendar.filter(account="hse", time_zone=calendar.zone.key, boundary=calendar.boundary).exists()
+    return kept and {one.changes_at for one in await ActionSubscription.all()} == {changes}
 
 
 async def _is(world: World, status: str) -> bool:

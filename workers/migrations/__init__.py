@@ -43,7 +43,7 @@ MIGRATIONS = (
     Migration(2, 2, "the vendors' truth: fetched subscriptions, refreshes, reconcile, polled facts"),
     Migration(3, 3, "follow-ups, the compliance clock, the outbox"),
     Migration(4, 3, "operating: replay, dead letters, receivers, retention, erasure, traces"),
-    Migration(5, 3, "follow-ups: moves that give a seat back are counted, one open seat"),
+    Migration(5, 3, "follow-ups: moves that give a seat back are counted, one open seat; the days of accounts"),
 )
 
 CURRENT = MIGRATIONS[-1].version

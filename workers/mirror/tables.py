@@ -224,6 +224,19 @@ class Attendance(Model):
         unique_together = (("account", "intervention_id", "user_id", "version"),)
 
 
+class AccountCalendar(Model):
+    """By which days an account's statuses were last reckoned."""
+
+    id = fields.BigIntField(primary_key=True)
+    account = fields.TextField()
+    time_zone = fields.TextField()
+    boundary = fields.IntField()
+
+    class Meta:
+        table = "account_calendars"
+        unique_together = (("account",),)
+
+
 class Drift(Model):
     """Where mirror and vendor disagreed: evidence of lost webhooks."""
 
