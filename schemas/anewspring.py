@@ -95,7 +95,7 @@ class _Completed(_Part):
 
     @property
     def reached_at(self) -> datetime | None:
-        """When it was completed; of a day without a time its first moment, so that no old pass is taken for a later one."""
+        """When it was completed; of a day without a time midnight in UTC, by which it is known to be one (`Result.day_only`)."""
         if self.completed_at is not None or self.completed_on is None:
             return self.completed_at
         return datetime.combine(self.completed_on, time(), UTC)

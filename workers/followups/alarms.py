@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from schemas.rules import Target
-from schemas.states import NeedState, TargetKind
+from schemas.states import NeedState
 from workers.followups import reasons, recording
 from workers.followups.case import BEGIN_AGAIN, GUARD_UNDOING, Case, Need, Recorded, Step
-from workers.followups.results import Result, correction
+from workers.followups.results import Result, correction, unsaid, unspent
 
 _VALID = "VALID"
 #: What is not worked on before a person does something: nobody would hear that its time has passed.
@@ -18,7 +18,7 @@ _PASSED = frozenset({NeedState.PASSED, NeedState.HELD, NeedState.RECORDED, NeedS
 
 def alarm(case: Case, need: Need) -> str | None:
     """What it is, as long as it is so."""
-    return "; ".join(_alarms(case, need)) or None
+    return "; ".join(dict.fromkeys(_alarms(case, need))) or None
 
 
 def _alarms(case: Case, need: Need) -> Iterator[str]:
@@ -34,7 +34,7 @@ def _alarms(case: Case, need: Need) -> Iterator[str]:
     elif need.state not in (NeedState.VALID, NeedState.UNDONE):
         if any(map(_untold, case.recordings.get(need.id, ()))):
             yield "4HSE could not be told of a failed attempt"
-        yield from _ungraded(case, need)
+        yield from _unsaid(case, need)
 
 
 def corrections(case: Case, need: Need) -> Iterator[str]:
@@ -51,7 +51,7 @@ def corrections(case: Case, need: Need) -> Iterator[str]:
 
 
 def _untold(row: Recorded) -> bool:
-    return row.state == recording.DEAD and row.step.startswith(recording.Step.FAILED)
+    return row.state == recording.DEAD and not recording.certifies(row)
 
 
 def overdue(case: Case, due_at: datetime) -> str:
@@ -77,17 +77,13 @@ def _results_of(case: Case, target: Target, step: Step) -> Iterator[Result]:
     return (one for who in whose if who is not None for one in case.results.get((target.account, who, target.target), ()))
 
 
-def _ungraded(case: Case, need: Need) -> Iterator[str]:
-    """Courses that are completed, and say nothing of the mark that their rule wants."""
+def _unsaid(case: Case, need: Need) -> Iterator[str]:
+    """What is completed and counts for nothing yet, for want of something that a person can find out."""
     for step, target in zip(need.steps, need.rule.targets(), strict=True):
-        marked = target.kind is TargetKind.COURSE and need.rule.pass_.grade is not None and step.state is not NeedState.PASSED
-        if marked and any(_mute(one, need) for one in _results_of(case, target, step)):
-            yield f"course {target.target} is completed without the grade that its rule wants"
-
-
-def _mute(one: Result, need: Need) -> bool:
-    fresh = one.completed_at is not None and one.completed_at > need.opened_at
-    return fresh and one.completed and one.grade is None and not one.withdrawn
+        results = [] if step.state is NeedState.PASSED else unspent([*_results_of(case, target, step)], case.certified)
+        for one in results:
+            if said := unsaid(one, target, need.opened_at, need.rule.pass_, case.zone):
+                yield f"{one.kind} {one.target} is completed {said}"
 
 
 def _stands(case: Case, need: Need) -> bool:

@@ -1,15 +1,12 @@
 """The needs, seats and recordings of a case while it is planned: what the steps of planning read and write. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 from uuid import UUID
 
 from schemas.states import NeedState, SubscriptionState
 from workers.followups import recording
 from workers.followups.case import GUARD_ENROLLING, Case, Certifies, Enrollment, Need, Recorded, Step
-from workers.followups.results import Result
 
 #: Needs that wait for no seat any more, and steps.
 OVER = frozenset({NeedState.PASSED, NeedState.RECORDED, NeedState.VALID, NeedState.UNDONE})
@@ -55,14 +52,7 @@ class Board:
 
     def certifying(self, need: Need) -> list[Recorded]:
         """The steps of writing its certificate, if it came so far."""
-        told = recording.Step.FAILED.value
-        return [row for row in self.recordings.values() if row.need == need.id and not row.step.startswith(told)]
-
-    def session(self, result: Result) -> Mapping[str, Any] | None:
-        """The 4HSE session enrollment that an outcome is for: the result's own, else the latest."""
-        held = self.case.session_enrollments
-        own = (one for one in held if result.key.endswith(f"/{one['action_session_subscription_id']}"))
-        return next(own, held[-1] if held else None)
+        return [row for row in self.recordings.values() if row.need == need.id and recording.certifies(row)]
 
     def write(self, rows: list[Recorded]) -> list[Recorded]:
         """Have these steps written, unless they are there already."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -160,11 +160,6 @@ class Subscription:
     def cycle(self) -> str:
         """The life of its last certificate; never null."""
         return self.row.get("last_certificate_id") or INITIAL
-
-
-def end_of(day: date, zone: ZoneInfo) -> datetime:
-    """The first moment after a day."""
-    return datetime.combine(day + timedelta(days=1), time(), zone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from schemas.accounts import Account
 from schemas.rules import Rule, matches
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
 from workers.database import Connection, Dialect
-from workers.followups import directory, moves, results, tables
+from workers.followups import directory, moves, readings, tables
 from workers.followups.case import Enrollment, Need, Recorded, Seat, Step, Subscription
 from workers.followups.guard import Room, room
 from workers.followups.identities import asked, learner
@@ -56,8 +56,8 @@ async def completed(connection: Connection, dialect: Dialect, world: World, seat
     await _results(connection, world)
     for account, ids in _by_account(world.subscriptions):
         zone = world.zone(account)
-        held = await _rows(SessionEnrollment, connection, "action_subscription_id", ids, account=account)
-        for result in results.session_enrollments(held, zone):
+        held = await _versions(SessionEnrollment, connection, "action_subscription_id", ids, "action_session_subscription_id", account)
+        for result in readings.session_enrollments(held, zone):
             for target in {"next", result.target}:
                 world.results.setdefault((account, result.learner, target), []).append(result)
         current = (row for row in held if row["superseded_at"] is None and not row["withdrawn"])
@@ -134,10 +134,10 @@ async def _results(connection: Connection, world: World) -> None:
         whose = {who for who, _ in pairs}
         if kind is TargetKind.COURSE:
             rows = await _rows(CourseResult, connection, "learner", whose, account=account, activity="", attempt=0)
-            _keep(world, account, pairs, results.course_results(rows))
+            _keep(world, account, pairs, readings.course_results(rows))
         elif kind is TargetKind.OBSERVATION:
-            rows = await _rows(Observation, connection, "employee_id", whose, account=account)
-            _keep(world, account, pairs, results.observations(rows))
+            rows = await _versions(Observation, connection, "employee_id", whose, "session_id", account)
+            _keep(world, account, pairs, readings.observations(rows))
         elif kind is TargetKind.EXERCISE:
             await _attendances(connection, world, account)
 
@@ -147,7 +147,7 @@ async def _attendances(connection: Connection, world: World, account: str) -> No
     planned = (one for one in world.enrollments.values() if one.kind is TargetKind.EXERCISE and one.account == account and one.remote)
     seats = {one.remote: one.seat for one in planned}
     rows = await _rows(Attendance, connection, "intervention_id", [int(remote) for remote in seats if remote], account=account)
-    for result in results.attendances(rows):
+    for result in readings.attendances(rows):
         world.results.setdefault(seats[result.target], []).append(result)
 
 
@@ -170,6 +170,14 @@ async def _rows(model: type[Model], connection: Connection, column: str, values:
     for start in range(0, len(wanted), _PART):
         found += await model.filter(**same, **{f"{column}__in": wanted[start : start + _PART]}).using_db(connection).values()
     return found
+
+
+async def _versions(
+    model: type[Model], connection: Connection, column: str, values: Iterable[Any], key: str, account: str
+) -> list[dict[str, Any]]:
+    """Every version of what has, or once had, one of the values there: by now it may be another's."""
+    had = {row[key] for row in await _rows(model, connection, column, values, account=account)}
+    return await _rows(model, connection, key, had, account=account)
 
 
 @lru_cache(maxsize=1000)

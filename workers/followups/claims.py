@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from schemas.states import EnrollmentState, EnrollmentWish, TargetKind
 from schemas.traces import Span, SpanName, Tracer
 from workers.database import Database
+from workers.followups.case import INITIAL
 from workers.followups.leases import LEASE
 from workers.followups.moves import Move, Moved, keys_of, tell
 from workers.followups.plan import hold
@@ -92,11 +93,12 @@ _DUE = """
     SELECT * FROM enrollments WHERE account = $1 AND wish IS NOT NULL AND due_at <= $2
     ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED"""
 _LEASE = "UPDATE enrollments SET due_at = $2 WHERE id = any($1)"
-#: The needs of each, with when its subscription was last certified, in another cycle, by what could be reached in it.
+#: The needs of each, with when its subscription was last certified, in another cycle or before it began, by what could be reached in it.
 _OPENED = """
-    SELECT t.enrollment, n.account, n.opened_at, n.plan, (
+    SELECT t.enrollment, n.account, n.cycle, n.opened_at, n.plan, (
         SELECT max(c.at) FROM certified AS c LEFT JOIN needs AS b ON b.id = c.need
-        WHERE c.account = n.account AND c.action_subscription_id = n.action_subscription_id AND coalesce(b.cycle, '') <> n.cycle
+        WHERE c.account = n.account AND c.action_subscription_id = n.action_subscription_id
+            AND (coalesce(b.cycle, '') <> n.cycle OR c.at <= n.opened_at)
             AND (e.kind <> 'course' OR substr(c.result, 1, length(e.prefix)) = e.prefix)) AS certified_at
     FROM (SELECT id, kind, 'course_result/' || account || '/' || learner || '/' || target || '/' AS prefix FROM enrollments) AS e
     JOIN need_targets AS t ON t.enrollment = e.id JOIN needs AS n ON n.id = t.need
@@ -165,7 +167,7 @@ def _since(need: Mapping[str, Any], zone: ZoneInfo) -> datetime:
     opened, certified = as_time(need["opened_at"]), need["certified_at"]
     plan = json.loads(need["plan"]) if isinstance(need["plan"], str) else need["plan"]
     accepts = plan.get("pass", {}).get("accept_since")
-    if accepts is None:
+    if accepts is None or need["cycle"] != INITIAL:
         return opened
     day = datetime.combine(date.fromisoformat(accepts), time(), zone) - timedelta(microseconds=1)
     return min(opened, max(day, as_time(certified)) if certified else day)

@@ -7,7 +7,8 @@ from schemas.rules import Rule, matches
 from schemas.states import NeedState
 from workers.followups import reasons, recording
 from workers.followups.board import Board
-from workers.followups.case import BEGIN_AGAIN, CANCELLED, CERTIFICATE_GONE, DROPPED, INITIAL, Case, Need, Step, derived, end_of
+from workers.followups.case import BEGIN_AGAIN, CANCELLED, CERTIFICATE_GONE, DROPPED, INITIAL, Case, Need, Step, derived
+from workers.mirror.status import end_of
 
 _VALID = "VALID"
 

@@ -149,8 +149,8 @@ def _record(board: Board, need: Need) -> list[Recorded]:
     case = board.case
     passed = (alarms.passed_by(step, target) for step, target in zip(need.steps, need.rule.targets(), strict=True))
     last = max(passed, key=_completion)
-    session = board.session(last)
-    return board.write(recording.steps(need, case.subscription, session, last, case.now, action=case.action, zone=case.zone))
+    held, action = case.session_enrollments, case.action
+    return board.write(recording.steps(need, case.subscription, held, last, case.now, action=action, zone=case.zone))
 
 
 def looking(board: Board, need: Need) -> Need:

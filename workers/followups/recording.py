@@ -4,7 +4,7 @@ Certificate, then its link to the action, which is what makes the subscription V
 subscription sits in. Ids are derived from the need, so that whoever writes a step writes the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 from schemas.rules import Record
 from schemas.states import TargetKind
 from schemas.templates import filled
-from workers.followups.case import INITIAL, Need, Recorded, Subscription, derived, end_of
-from workers.followups.results import Result
-from workers.followups.validity import Period, chosen, expires, readable, span
+from workers.followups.case import INITIAL, Need, Recorded, Subscription, derived
+from workers.followups.results import Result, completed_on
+from workers.followups.validity import Period, chosen, expires, readable
+from workers.mirror.status import day_of, end_of
 
 _UTC = ZoneInfo("UTC")
 _LONGEST = 255
@@ -24,12 +25,14 @@ PLANNED, DONE, DEAD, DROPPED = "planned", "done", "dead", "dropped"
 OVER = (DONE, DROPPED)
 #: In a body that says nothing of its end yet: the rule's validity, for where the action, which stands above it, has none.
 OTHERWISE = "validity_otherwise"
+#: Beside it the session whose validity, which stands above both, was nothing that can be counted.
+OF_SESSION = "validity_of_session"
 _PLACE = ("subtenant_id", "tenant_id")
 _IDS = ("action_session_id", "action_subscription_id", *_PLACE)
 
 
 class Step(StrEnum):
-    """What is written; in the order of their names, each once those before it are done."""
+    """What is written, each once those before it are done."""
 
     CERTIFICATE = "certificate"
     CERTIFICATE_ACTION = "certificate_action"
@@ -41,7 +44,7 @@ class Step(StrEnum):
 def steps(
     need: Need,
     subscription: Subscription,
-    session_enrollment: Mapping[str, Any] | None,
+    session_enrollments: Sequence[Mapping[str, Any]],
     result: Result,
     now: datetime,
     *,
@@ -50,8 +53,8 @@ def steps(
 ) -> list[Recorded]:
     """The steps that certify a passed need. How long the action makes it valid, if that is not known, `ended` says later."""
     record, row = need.rule.record or Record(), subscription.row
-    seat = session_enrollment if session_enrollment and _fits(need, session_enrollment, result, zone) else None
-    begin = span(result.completed_at or now, zone, None).begin.isoformat()
+    seat = _seat(need, session_enrollments, result, zone)
+    begin = (completed_on(result, zone) or day_of(now, zone)).isoformat()
     name = filled(record.certificate, {**row, "date": begin}) or row.get("action_name") or need.rule.name
     certificate = {
         "date_release": begin,
@@ -62,9 +65,8 @@ def steps(
     }
     certificate_id = derived(Step.CERTIFICATE.value, str(need.id))
     link = {"certificate_id": str(certificate_id), "action_id": row["action_id"], "tenant_id": row["tenant_id"]}
-    known = chosen(seat, None, None) or (action is not None and readable(action))
-    end = {OTHERWISE: record.validity} if not known else {}
-    validity = chosen(seat, action, record.validity) if known else None
+    end = _asked(seat, action, record.validity)
+    validity = None if end else chosen(seat, action, record.validity)
     found = [_step(need, Step.CERTIFICATE, _valid(certificate, validity) | end), _step(need, Step.CERTIFICATE_ACTION, link)]
     if seat is not None:
         outcome = {"done": 1, "certificate_id": str(certificate_id), "date_begin": begin}
@@ -73,8 +75,21 @@ def steps(
 
 
 def ended(body: Mapping[str, Any], action: Mapping[str, Any]) -> dict[str, Any]:
-    """A body that says nothing of its end yet, with its end by an action that is `readable`."""
-    return _valid({name: value for name, value in body.items() if name != OTHERWISE}, chosen(None, action, body[OTHERWISE]))
+    """A body that says nothing of its end yet, with its end by an action, or a session, that is `readable`."""
+    said = {name: value for name, value in body.items() if name not in (OTHERWISE, OF_SESSION)}
+    return _valid(said, chosen(None, action, body[OTHERWISE]))
+
+
+def _asked(seat: Mapping[str, Any] | None, action: Mapping[str, Any] | None, rule: str | None) -> dict[str, Any]:
+    """What a body has in the place of its end, where that is to be asked for."""
+    if seat is not None and not readable(seat):
+        return {OTHERWISE: rule, OF_SESSION: seat["action_session_id"]}
+    return {} if chosen(seat, None, None) or (action is not None and readable(action)) else {OTHERWISE: rule}
+
+
+def certifies(row: Recorded) -> bool:
+    """Whether it is written of a pass, and not of a failed attempt."""
+    return not row.step.startswith(Step.FAILED)
 
 
 def _valid(body: Mapping[str, Any], validity: Period | None) -> dict[str, Any]:
@@ -85,11 +100,11 @@ def _valid(body: Mapping[str, Any], validity: Period | None) -> dict[str, Any]:
     return {**body, **({"date_expire": end.isoformat()} if end else {}), **terms}
 
 
-def failure(need: Need, session_enrollment: Mapping[str, Any] | None, result: Result, zone: ZoneInfo = _UTC) -> list[Recorded]:
+def failure(need: Need, session_enrollments: Sequence[Mapping[str, Any]], result: Result, zone: ZoneInfo = _UTC) -> list[Recorded]:
     """The step that tells 4HSE of an attempt that was failed elsewhere, where the subscription sits in a session."""
-    seat, seated = session_enrollment, any(target.kind is TargetKind.SESSION for target in need.rule.targets())
+    seat, seated = _seat(need, session_enrollments, result, zone), any(target.kind is TargetKind.SESSION for target in need.rule.targets())
     # A session that the rule itself leads to has its outcome from its trainer.
-    if seat is None or seated or seat["done"] == 0 or not _fits(need, seat, result, zone):
+    if seat is None or seated or seat["done"] == 0:
         return []
     return [_outcome(need, f"{Step.FAILED} {need.attempt}", seat, {"done": 0})]
 
@@ -100,10 +115,14 @@ def not_valid(recorded_at: datetime, within: timedelta, now: datetime) -> str | 
     return f"recorded on {recorded_at:%Y-%m-%d}, and not VALID since: 4HSE may wait for a person's approval" if late else None
 
 
-def _fits(need: Need, seat: Mapping[str, Any], result: Result, zone: ZoneInfo) -> bool:
-    """Whether it is this cycle's to be told: the result's own, or one whose outcome is open and that was not held before the cycle."""
-    if _its_own(seat, result, need):
-        return True
+def _seat(need: Need, held: Sequence[Mapping[str, Any]], result: Result, zone: ZoneInfo) -> Mapping[str, Any] | None:
+    """The session enrollment that is told the outcome: the result's own, else the latest of those that are this cycle's to be told."""
+    own = (one for one in held if _its_own(one, result, need))
+    return next(own, None) or next((one for one in reversed(held) if _fits(need, one, zone)), None)
+
+
+def _fits(need: Need, seat: Mapping[str, Any], zone: ZoneInfo) -> bool:
+    """Whether it is this cycle's to be told: its outcome is open, and it was not held before the cycle."""
     held = seat.get("session_date_begin")
     before = need.cycle != INITIAL and held is not None and end_of(held, zone) <= need.opened_at
     return seat["done"] != 1 and not before

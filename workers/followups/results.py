@@ -1,18 +1,18 @@
 """Which results count for a need, and what they say of its targets. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from types import MappingProxyType
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.rules import Pass, Target
 from schemas.states import TargetKind
+from workers.mirror.status import day_of
 
 _UTC = ZoneInfo("UTC")
+#: What a person may do about what may count or not.
+_ENTER = "if it counts, enter the certificate in 4HSE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,13 @@ class Result:
     expired: bool = False
     finished: bool = False
     observed_at: datetime | None = None
+    #: What was completed, of which more than one may tell: an exercise, whoever of the office was there.
+    completion: str | None = None
+
+    @property
+    def day_only(self) -> bool:
+        """Whether only the day is known: aNewSpring tells some without their time, which the mirror keeps as midnight in UTC."""
+        return self.kind is TargetKind.COURSE and self.completed_at is not None and self.completed_at.astimezone(UTC).time() == time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +70,37 @@ def counts(
     The first that passes counts, and if none does, the last that fails.
     """
     since = None if accept_since is None else datetime.combine(accept_since, time(), zone)
-    standing = (one for one in results if one.kind is target.kind and not one.withdrawn and one.key not in used)
-    fresh = sorted((one for one in standing if _counts(one.completed_at, cycle_opened_at, since)), key=_order)
+    standing = (one for one in unspent(results, used) if one.kind is target.kind and not one.withdrawn)
+    fresh = sorted((one for one in standing if _counts(one, cycle_opened_at, since, zone)), key=_order)
     verdicts = [Verdict(judged(one, target, pass_), one.key) for one in fresh]
     passed = next((one for one in verdicts if one.passed), None)
     failed = next((one for one in reversed(verdicts) if one.passed is False), None)
     return passed or failed or Verdict()
+
+
+def unspent(results: Sequence[Result], used: Collection[str]) -> list[Result]:
+    """Those of what was completed that did not certify the subscription, whoever told of it then."""
+    spent = {one.completion or one.key for one in results if one.key in used}
+    return [one for one in results if one.key not in used and (one.completion or one.key) not in spent]
+
+
+def completed_on(one: Result, zone: ZoneInfo) -> date | None:
+    """The day of completion there. One that is told without its time is that day wherever it is asked for."""
+    at = one.completed_at
+    return None if at is None else at.astimezone(UTC).date() if one.day_only else day_of(at, zone)
+
+
+def unsaid(one: Result, target: Target, opened: datetime, pass_: Pass, zone: ZoneInfo = _UTC) -> str | None:
+    """What nobody says of something that is over, so that it does not count for a cycle that opened then, though it may be meant to."""
+    if one.kind is not target.kind or one.withdrawn or not one.completed:
+        return None
+    verdict, day, fresh = judged(one, target, pass_), completed_on(one, zone), _counts(one, opened, None, zone)
+    if verdict is not False and day is None:
+        return f"and nobody says on which day: {_ENTER}"
+    if verdict and one.day_only and not fresh and day == day_of(opened, zone):
+        return f"on {day}, when its cycle opened, and nobody says at what time: {_ENTER}"
+    mark = "grade" if one.kind is TargetKind.COURSE else "result"
+    return f"without the {mark} that its rule wants" if verdict is None and fresh else None
 
 
 def judged(one: Result, target: Target, pass_: Pass) -> bool | None:
@@ -90,14 +122,20 @@ def correction(one: Result, was: datetime, target: Target, pass_: Pass, zone: Zo
         return Correction(f"{one.key} certified, and was withdrawn since", "see whether the certificate stands")
     if not judged(one, target, pass_):
         return Correction(f"{one.key} certified, and does not pass any more", "delete the certificate")
-    day = one.completed_at.astimezone(zone).date()
-    if day == was.astimezone(zone).date():
+    day = completed_on(one, zone)
+    if day == completed_on(replace(one, completed_at=was), zone):
         return None
     return Correction(f"{one.key} certified, and was completed on another day", f"let the certificate begin on {day}")
 
 
-def _counts(completed_at: datetime | None, opened: datetime, since: datetime | None) -> bool:
-    return completed_at is not None and (completed_at > opened or (since is not None and completed_at >= since))
+def _counts(one: Result, opened: datetime, since: datetime | None, zone: ZoneInfo) -> bool:
+    """Whether all of the time at which it may have been completed is in the cycle, or accepted."""
+    day, at = completed_on(one, zone), one.completed_at
+    if day is None or at is None:
+        return False
+    if one.day_only:
+        at = datetime.combine(day, time(), zone)
+    return at > opened or (one.day_only and at == opened) or (since is not None and at >= since)
 
 
 def _order(one: Result) -> tuple[datetime, str]:
@@ -135,122 +173,3 @@ _JUDGES: Mapping[TargetKind, Callable[[Result, Target, Pass], bool | None]] = Ma
 
 def _reaches(value: float | None, mark: float | None) -> bool | None:
     return True if mark is None else None if value is None else value >= mark
-
-
-# Rows of the mirror's tables of versions as results. Each is given every version, old ones too: only they tell a result that was
-# corrected from a course that was completed once more.
-
-Row = Mapping[str, Any]
-
-
-def course_results(rows: Iterable[Row]) -> list[Result]:
-    """Courses as a whole; what was reached in an activity is in the course's grade, if it counts there."""
-    return [
-        Result(
-            _key("course_result", now, "learner", "course", "activity", "attempt") + (f"#{number}" if number > 1 else ""),
-            TargetKind.COURSE,
-            now["learner"],
-            now["course"],
-            now["completed_at"],
-            now["grade"],
-            now["passed"],
-            bool(now["completed"]),
-            expired=bool(now["expired"]),
-            finished=bool(now["finished"]),
-            observed_at=now["observed_at"],
-            **_version(now),
-        )
-        for versions in _results((row for row in rows if not row["activity"] and not row["attempt"]), "learner", "course")
-        for now, number in [(versions[-1], _completions(versions))]
-    ]
-
-
-def observations(rows: Iterable[Row]) -> list[Result]:
-    """iSpring's PASSED says that one is over."""
-    return [
-        Result(
-            _key("observation", now, "session_id"),
-            TargetKind.OBSERVATION,
-            now["employee_id"],
-            now["checklist_id"],
-            now["completed_at"],
-            now["result"],
-            completed=now["status"] == "PASSED",
-            total_points=now["total_points"],
-            **_version(now),
-        )
-        for versions in _results(rows, "session_id")
-        for now in versions[-1:]
-    ]
-
-
-def attendances(rows: Iterable[Row]) -> list[Result]:
-    """A user at an exercise, whose end is the completion; of the statuses only `present` is documented, so no other is a failure."""
-    return [
-        Result(
-            _key("attendance", now, "intervention_id", "user_id"),
-            TargetKind.EXERCISE,
-            str(now["user_id"]),
-            str(now["intervention_id"]),
-            now["ended_at"],
-            passed=True if now["status"] == "present" else None,
-            completed=now["status"] == "present",
-            **_version(now),
-        )
-        for versions in _results(rows, "intervention_id", "user_id")
-        for now in versions[-1:]
-    ]
-
-
-def session_enrollments(rows: Iterable[Row], zone: ZoneInfo) -> list[Result]:
-    """4HSE's outcomes: 1 passed, 0 failed, anything else pending."""
-    return [
-        Result(
-            _key("session_enrollment", now, "action_session_subscription_id"),
-            TargetKind.SESSION,
-            now["action_subscription_id"] or "",
-            now["action_session_id"] or "",
-            _session_day(versions, zone),
-            passed={1: True, 0: False}.get(now["done"]),
-            completed=now["done"] in (0, 1),
-            **_version(now),
-        )
-        for versions in _results(rows, "action_session_subscription_id")
-        for now in versions[-1:]
-    ]
-
-
-def _session_day(versions: Sequence[Row], zone: ZoneInfo) -> datetime | None:
-    """The last moment of the session's day, which is before the cycle that its own certificate opens; else when the outcome came."""
-    day = versions[-1]["date_begin"] or versions[-1]["session_date_begin"]
-    if day is not None:
-        return datetime.combine(day + timedelta(days=1), time(), zone) - timedelta(microseconds=1)
-    return next((one["superseded_at"] for one in reversed(versions) if one["done"] not in (0, 1) and one["superseded_at"]), None)
-
-
-def _completions(versions: Sequence[Row]) -> int:
-    """The how-manieth completion the last version tells of.
-
-    What was seen completed had been completed by then, whatever is said later of when: only a completion after that is another.
-    """
-    number, seen = 0, None
-    for one in versions:
-        if one["completed"] and not one["withdrawn"]:
-            at = one["completed_at"]
-            number += seen is None or (at is not None and seen < at <= one["observed_at"] + timedelta(days=1))
-            seen = one["observed_at"]
-    return number
-
-
-def _results(rows: Iterable[Row], *key: str) -> list[list[Row]]:
-    """Every version of each result, in their order."""
-    order = itemgetter("account", *key)
-    return [list(group) for _, group in groupby(sorted(rows, key=itemgetter("account", *key, "version")), order)]
-
-
-def _key(noun: str, row: Row, *key: str) -> str:
-    return "/".join([noun, row["account"], *(str(row[name]) for name in key)])
-
-
-def _version(now: Row) -> dict[str, Any]:
-    return {"withdrawn": bool(now["withdrawn"]), "version": now["version"]}

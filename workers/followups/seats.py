@@ -11,8 +11,9 @@ from schemas.rules import Target
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState, TargetKind
 from workers.followups import reasons
 from workers.followups.board import STEP_OVER, Board, waits
-from workers.followups.case import DROPPED, GUARD_ENROLLING, Enrollment, Need, Step, derived, end_of
+from workers.followups.case import DROPPED, GUARD_ENROLLING, Enrollment, Need, Step, derived
 from workers.followups.leases import free
+from workers.mirror.status import end_of
 
 #: A step by its seat. A seat that was closed while somebody still waited for it has expired.
 STEP_OF = {

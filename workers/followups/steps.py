@@ -9,8 +9,9 @@ from schemas.rules import Target
 from schemas.states import EnrollmentState, NeedState, TargetKind
 from workers.followups import alarms, recording, seats
 from workers.followups.board import Board
-from workers.followups.case import Certifies, Need, Step, end_of
+from workers.followups.case import INITIAL, Certifies, Need, Step
 from workers.followups.results import Result, counts, judged
+from workers.mirror.status import end_of
 
 
 def stepped(board: Board, need: Need) -> tuple[Step, ...]:
@@ -52,11 +53,9 @@ def _step(board: Board, need: Need, number: int, step: Step, *, waits: bool) -> 
 def _judged(board: Board, need: Need, target: Target, step: Step, learner: str) -> Step | None:
     """A step that its learner has passed or failed."""
     results = board.case.results.get((target.account, learner, target.target), ())
-    # Its own too, until something was written by it: a correction of it counts as well.
-    same = {one.id for one in board.needs.values() if one.cycle == need.cycle and (one.id != need.id or not board.certifying(need))}
-    certified = {**board.case.certified, **{key: one.need for key, one in board.certifies.items()}}
-    used = {key for key, by in certified.items() if by not in same}
-    accepted = need.rule.pass_.accept_since
+    used = {*board.case.certified, *board.certifies} - _shared(board, need)
+    # A later cycle opens at the end of the day of its certificate, and by what is older that was made.
+    accepted = need.rule.pass_.accept_since if need.cycle == INITIAL else None
     verdict = counts(target, need.opened_at, results, accept_since=accepted, pass_=need.rule.pass_, used=used, zone=board.case.zone)
     failed = list((step.result or {}).get("failed", ()))
     if verdict.key is None or verdict.passed is None or (not verdict.passed and verdict.key in failed):
@@ -68,9 +67,16 @@ def _judged(board: Board, need: Need, target: Target, step: Step, learner: str) 
     return _failed(board, need, step, result)
 
 
+def _shared(board: Board, need: Need) -> set[str]:
+    """The results by which needs of its cycle stand; its own too, until something was written by it: a correction of it counts as well."""
+    cycle = (one for one in board.needs.values() if one.cycle == need.cycle and one.state not in (NeedState.VALID, NeedState.UNDONE))
+    standing = (one for one in cycle if one.id != need.id or not board.certifying(need))
+    return {step.result["key"] for one in standing for step in one.steps if step.result}
+
+
 def _failed(board: Board, need: Need, step: Step, result: Result) -> Step:
     if need.rule.record is not None:
-        board.write(recording.failure(need, board.session(result), result, board.case.zone))
+        board.write(recording.failure(need, board.case.session_enrollments, result, board.case.zone))
     failed = [*(step.result or {}).get("failed", ()), result.key]
     return replace(step, state=NeedState.FAILED, result=_said(result, failed))
 

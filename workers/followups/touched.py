@@ -20,6 +20,11 @@ _SERVED = """
     SELECT DISTINCT n.account, n.action_subscription_id FROM enrollments AS e
     JOIN need_targets AS t ON t.enrollment = e.id JOIN needs AS n ON n.id = t.need WHERE e.account = $1 AND """
 _LEARNERS = _SERVED + "e.learner = any($2) AND e.target = any($3)"
+#: Of whom an observation was, and of what subscription a session enrollment, before the latest version of it too.
+_OBSERVED = "SELECT DISTINCT employee_id, checklist_id FROM observations WHERE account = $1 AND session_id = any($2)"
+_SEATED = """
+    SELECT DISTINCT account, action_subscription_id FROM session_enrollments
+    WHERE account = $1 AND action_session_subscription_id = any($2) AND action_subscription_id IS NOT NULL"""
 _EXERCISES = _SERVED + "e.kind = 'exercise' AND e.remote = any($2)"
 #: The needs of the subscriptions that are a learner's: by the table of identities, or by the account's template.
 _OWN = f"""
@@ -34,14 +39,14 @@ _FILLED += _OWN + "{who} = any($2)"
 
 
 async def keys_of(connection: Connection, dialect: Dialect, facts: Collection[Fact], accounts: Mapping[str, Account]) -> set[Key]:
-    """The subscriptions whose needs these results may be about, whatever has come of the needs so far."""
+    """The subscriptions whose needs these results, which are written, may be about, whatever has come of the needs so far."""
     groups: defaultdict[tuple[FactKind, str], list[Fact]] = defaultdict(list)
     for fact in facts:
         groups[fact.kind, fact.account].append(fact)
     found: set[Key] = set()
     for (kind, account), group in groups.items():
         if kind is SESSION_ENROLLMENT:
-            found |= {(account, str(one.content["action_subscription_id"])) for one in group if one.content.get("action_subscription_id")}
+            found |= _keys(await run(connection, dialect, _SEATED, account, sorted({fact.key[0] for fact in group})))
         elif kind is COURSE_RESULT:
             learners, courses = sorted({fact.key[0] for fact in group}), sorted({fact.key[1] for fact in group})
             found |= _keys(await run(connection, dialect, _LEARNERS, account, learners, courses))
@@ -49,7 +54,8 @@ async def keys_of(connection: Connection, dialect: Dialect, facts: Collection[Fa
         elif kind is ATTENDANCE:
             found |= _keys(await run(connection, dialect, _EXERCISES, account, sorted({str(fact.key[0]) for fact in group})))
         elif kind is OBSERVATION:
-            observed = {(one.content.get("employee_id"), one.content.get("checklist_id")) for one in group}
+            rows = await run(connection, dialect, _OBSERVED, account, sorted({fact.key[0] for fact in group}))
+            observed = {(row["employee_id"], row["checklist_id"]) for row in rows}
             found |= await _theirs(connection, dialect, accounts, TargetKind.OBSERVATION, account, observed)
     return found
 

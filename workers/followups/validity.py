@@ -3,10 +3,8 @@
 import re
 from calendar import monthrange
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 _TEXT = re.compile(r"([1-9][0-9]{0,3}) (YEAR|MONTH|DAY)")
 _MONTHS = {"YEAR": 12, "MONTH": 1}
@@ -17,14 +15,6 @@ class Period(NamedTuple):
 
     number: int
     unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The first and the last day of validity; without a last it is for ever."""
-
-    begin: date
-    expire: date | None
 
 
 def period(text: str | None) -> Period | None:
@@ -41,12 +31,6 @@ def chosen(session: Mapping[str, Any] | None, action: Mapping[str, Any] | None, 
 def readable(row: Mapping[str, Any]) -> bool:
     """Whether a session or an action says how long, or that it is for ever; what it says may be nothing that can be counted."""
     return not row.get("validity") or _of(row) is not None
-
-
-def span(completed_at: datetime, zone: ZoneInfo, validity: Period | None) -> Span:
-    """It begins on the day of completion there."""
-    begin = completed_at.astimezone(zone).date()
-    return Span(begin, expires(begin, validity))
 
 
 def expires(begin: date, validity: Period | None) -> date | None:

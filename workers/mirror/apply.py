@@ -147,7 +147,9 @@ class Mirror:
             found = await self.marks.unnamed(connection, dialect, found) if kind is OBSERVATION else found
         new = await observe(connection, dialect, kind, account, found, at, within)
         if new:
-            await self._plan(connection, dialect, await self._about(connection, dialect, found))
+            # Also what was withdrawn, which was not found.
+            facts = [Fact(kind, account, one.key, one.observed_at, one.content) for one in new]
+            await self._plan(connection, dialect, await self._about(connection, dialect, facts))
         return new
 
     async def sighted(self, connection: Connection, dialect: Dialect, sightings: Sequence[Sighting]) -> None:

@@ -14,6 +14,8 @@ from schemas.accounts import Account, FourhseAccount
 from schemas.states import Status
 
 _ROME = ZoneInfo("Europe/Rome")
+#: The last day that has a day after it.
+_LAST = date.max - timedelta(days=1)
 
 
 def status(release: date | None, expire: date | None, interval: int | None, today: date, boundary: int = 0) -> Status | None:
@@ -51,7 +53,7 @@ class Calendar:
 
     def day(self, at: datetime) -> date:
         """The day there at that moment."""
-        return at.astimezone(self.zone).date()
+        return day_of(at, self.zone)
 
     def status(self, row: Mapping[str, Any], interval: int | None, at: datetime) -> Status | None:
         """What the row's status is then; None where the row does not tell."""
@@ -66,6 +68,19 @@ def calendars(accounts: Mapping[str, Account]) -> dict[str, Calendar]:
     """The calendar of each account that has a compliance schedule."""
     hse = {name: one for name, one in accounts.items() if isinstance(one, FourhseAccount)}
     return {name: Calendar(ZoneInfo(one.time_zone), one.boundary) for name, one in hse.items()}
+
+
+def end_of(day: date, zone: ZoneInfo) -> datetime:
+    """The first moment after a day there; what some write for never ends where the calendar does."""
+    return datetime.combine(min(day, _LAST) + timedelta(days=1), time(), zone)
+
+
+def day_of(at: datetime, zone: ZoneInfo) -> date:
+    """The day there at that moment."""
+    try:
+        return at.astimezone(zone).date()
+    except OverflowError:
+        return at.date()
 
 
 def _dates(row: Mapping[str, Any]) -> tuple[date | None, date | None]:

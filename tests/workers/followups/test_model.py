@@ -12,11 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from schemas.states import EnrollmentState, EnrollmentWish, NeedState
 from tests.workers.followups import planned
-from workers.followups.case import Case, Enrollment, Need, Recorded, Subscription, end_of
+from workers.followups.case import Case, Enrollment, Need, Recorded, Subscription
 from workers.followups.leases import SETTLED
 from workers.followups.planner import plan
 from workers.followups.results import Result
 from workers.followups.seats import kept, waited_for
+from workers.mirror.status import end_of
 
 SUBJECTS = ("s1", "s2")
 LIVE = (NeedState.PLANNED, NeedState.ENROLLED)

@@ -535,3 +535,39 @@ async def test_a_session_is_passed_by_what_the_trainer_entered(database: Databas
     said = {"action_subscription_id": "s1", "action_session_id": "x", "done": 1, "session_date_begin": NOON.date()}
     await world.observed(Fact(SESSION_ENROLLMENT, "hse", ("seat",), world.at, said))
     assert await needs() == [("s1", "initial", "passed")]
+
+
+async def test_a_session_at_the_end_of_the_calendar_holds_up_no_other(database: Database) -> None:
+    """9999-12-31 is how some write never."""
+    world = await applied(database, rule(enroll={"account": "hse", "session": "next", "within": "90d"}))
+    await world.sighted("s1")
+    await world.enrolled()
+    said = {"action_subscription_id": "s1", "action_session_id": "x", "done": -1, "session_date_begin": date.max}
+    await world.observed(Fact(SESSION_ENROLLMENT, "hse", ("seat",), world.at, said))
+
+    assert await needs() == [("s1", "initial", "enrolled")]
+
+
+async def test_a_result_that_comes_before_its_subscription_waits_for_it(database: Database) -> None:
+    """The row is of before what was completed: it is seen by a clock of ours that is behind."""
+    world = await applied(database, UNSUBSCRIBE)
+    await world.observed(passed(world.at + timedelta(minutes=5)))
+    assert await needs() == []
+
+    await world.sighted("s1")
+    assert await needs() == [("s1", "initial", "passed")]
+
+    await world.sighted("s2", subscriber_code="JS002")
+    assert await needs() == [("s1", "initial", "passed"), ("s2", "initial", "planned")]
+
+
+@pytest.mark.parametrize(("since", "expected"), [("2026-02-01", "passed"), ("2026-03-01", "planned")])
+async def test_a_result_from_before_its_subscription_counts_as_far_as_the_rule_accepts(
+    database: Database, since: str, expected: str
+) -> None:
+    accepting: dict[str, Any] = {"pass": {"accept_since": since}}
+    world = await applied(database, rule(**accepting))
+    await world.observed(passed(NOON - timedelta(days=10)))
+    await world.sighted("s1")
+
+    assert await needs() == [("s1", "initial", expected)]

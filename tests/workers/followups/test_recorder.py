@@ -67,9 +67,9 @@ class Scene:
     ) -> case.Need:
         """A need was passed, and its steps are planned, by an action that is known or is not."""
         made = await self.needs(cycle, opened)
-        seat = {**SEAT, "done": -1, "session_date_begin": None} if seated else None
+        seats = [{**SEAT, "done": -1, "session_date_begin": None}] if seated else []
         action = {"validity": 5, "validity_unit": "YEAR"} if known else None
-        await self.plan(steps(made, case.Subscription("hse", SUBSCRIPTION, ROW), seat, PASSED, self.time, action=action))
+        await self.plan(steps(made, case.Subscription("hse", SUBSCRIPTION, ROW), seats, PASSED, self.time, action=action))
         return made
 
     async def needs(self, cycle: str, opened: datetime) -> case.Need:
@@ -420,7 +420,7 @@ async def test_nothing_is_written_for_what_a_person_has_to_say_yes_to_first(scen
 async def test_a_failed_attempt_is_told_and_a_pass_after_it(scene: Scene) -> None:
     """done 0, then done 1."""
     made = await scene.needs("initial", NOON - timedelta(days=30))
-    await scene.plan(failed_steps(made, {**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}, PASSED))
+    await scene.plan(failed_steps(made, [{**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}], PASSED))
     await scene.work()
     assert [one["done"] for one in scene.written("action-session-subscription")] == [0]
 
@@ -432,7 +432,7 @@ async def test_a_failed_attempt_is_told_and_a_pass_after_it(scene: Scene) -> Non
 async def test_a_failed_attempt_that_could_not_be_told_holds_up_no_pass(scene: Scene) -> None:
     """What comes after it is written, and then the subscription is fetched."""
     made = await scene.passes()
-    await scene.plan(failed_steps(made, {**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}, PASSED))
+    await scene.plan(failed_steps(made, [{**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}], PASSED))
     await Recording.filter(step="failed 1").update(state="dead", due_at=None, error="not now")
     await scene.work()
 
@@ -444,7 +444,7 @@ async def test_a_failed_attempt_is_not_told_after_its_pass(scene: Scene) -> None
     """However it came to be due again."""
     made = await scene.passes()
     await scene.work()
-    await scene.plan(failed_steps(made, {**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}, PASSED))
+    await scene.plan(failed_steps(made, [{**SEAT, "done": -1, "session_date_begin": date(2026, 2, 20)}], PASSED))
     await scene.recorder().round(scene.account)
 
     scene.expect_once()

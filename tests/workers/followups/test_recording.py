@@ -40,7 +40,7 @@ def seat(**changed: Any) -> dict[str, Any]:
 
 
 def written(
-    planned: Need, sits: dict[str, Any] | None = None, result: Result = PASS, action: dict[str, Any] | None = FIVE_YEARS
+    planned: Need, *sits: dict[str, Any], result: Result = PASS, action: dict[str, Any] | None = FIVE_YEARS
 ) -> dict[str, dict[str, Any]]:
     rows = steps(planned, Subscription("hse", "s", ROW), sits, result, NOON, zone=ROME, action=action)
     return {row.step: {**row.body, "remote": row.remote} for row in rows}
@@ -140,23 +140,23 @@ def test_the_session_that_was_passed_is_told_of_its_certificate() -> None:
     """Its outcome was entered there, and says nothing of the certificate that we make."""
     own = Result("session_enrollment/hse/e", TargetKind.SESSION, "s", "m", NOON, passed=True, completed=True)
 
-    assert written(need("c1"), seat(done=1), own)["session"]["done"] == 1
+    assert written(need("c1"), seat(done=1), result=own)["session"]["done"] == 1
 
 
 def test_a_failed_attempt_is_told_to_the_session() -> None:
     """Once an attempt."""
-    (told,) = failure(need(attempt=2), seat(), PASS)
+    (told,) = failure(need(attempt=2), [seat()], PASS)
 
     assert (told.step, told.remote, told.body["done"]) == ("failed 2", "e", 0)
     assert "certificate_id" not in told.body
-    assert [failure(need(), *one) for one in ((None, PASS), (seat(done=0), PASS), (seat(done=1), PASS))] == [[]] * 3
+    assert [failure(need(), held, PASS) for held in ([], [seat(done=0)], [seat(done=1)])] == [[]] * 3
 
 
 def test_a_session_that_the_rule_leads_to_is_its_trainers() -> None:
     """Who failed the course before it may pass it yet."""
     chain = rule(enroll=[{"account": "lms", "course": "FIRE"}, {"account": "hse", "session": "next", "after": "FIRE"}])
 
-    assert failure(replace(need(), rule=chain), seat(), PASS) == []
+    assert failure(replace(need(), rule=chain), [seat()], PASS) == []
 
 
 def test_what_was_recorded_and_is_not_valid_in_time_is_an_alarm() -> None:

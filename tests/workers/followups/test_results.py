@@ -12,20 +12,13 @@ from hypothesis import strategies as st
 
 from schemas.rules import Pass, Target
 from schemas.states import TargetKind
-from workers.followups.results import (
-    Result,
-    Verdict,
-    attendances,
-    correction,
-    counts,
-    course_results,
-    observations,
-    session_enrollments,
-)
+from workers.followups.readings import attendances, course_results, observations, session_enrollments
+from workers.followups.results import Result, Verdict, completed_on, correction, counts, unsaid
 
 ROME = ZoneInfo("Europe/Rome")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+NEW_YORK = ZoneInfo("America/New_York")
 NEITHER, PASSED, FAILED = Verdict(), Verdict(passed=True, key="r"), Verdict(passed=False, key="r")
 
 
@@ -149,6 +142,84 @@ def test_what_certified_once_never_counts_again(completed: datetime, opened: dat
     assert verdict(used, opened=opened.replace(tzinfo=UTC), pass_={"accept_since": since}, used={"r"}) == NEITHER
 
 
+def test_what_one_attendee_certified_another_does_not_certify_again() -> None:
+    """What certified is the exercise, whoever tells of it."""
+    seven, eight, later = attendances([attendance(user_id=7), attendance(user_id=8), attendance(intervention_id=8, user_id=8)])
+    late: dict[str, Any] = {"of": target(TargetKind.EXERCISE), "used": {seven.key}}
+
+    assert verdict(seven, eight, **late) == NEITHER
+    assert verdict(seven, eight, later, **late).key == later.key
+
+
+def test_a_session_that_certified_does_not_by_another_enrollment_in_it() -> None:
+    """Somebody took the first away, and enrolled once more."""
+    gone, again = session_enrollments([seat(withdrawn=True), seat(action_session_subscription_id="f")], ROME)
+
+    assert verdict(gone, again, of=target(TargetKind.SESSION), used={gone.key}) == NEITHER
+
+
+@pytest.mark.parametrize(
+    ("opened", "zone", "expected"),
+    [
+        (datetime(2026, 3, 1, tzinfo=ROME), ROME, True),
+        (datetime(2026, 3, 1, 0, 1, tzinfo=ROME), ROME, False),
+        (datetime(2026, 2, 28, 23, 59, tzinfo=ROME), ROME, True),
+        (datetime(2026, 3, 1, tzinfo=NEW_YORK), NEW_YORK, True),
+        (datetime(2026, 3, 1, 0, 1, tzinfo=NEW_YORK), NEW_YORK, False),
+        (datetime(2026, 2, 28, 23, 59, tzinfo=NEW_YORK), NEW_YORK, True),
+    ],
+)
+def test_a_completion_without_its_time_counts_if_all_of_its_day_does(opened: datetime, zone: ZoneInfo, expected: bool) -> None:
+    """It is that day wherever the schedule is."""
+    dated = result(completed_at=datetime(2026, 3, 1, tzinfo=UTC))
+
+    assert verdict(dated, opened=opened, zone=zone).passed is (expected or None)
+    assert completed_on(dated, zone) == date(2026, 3, 1)
+    assert verdict(dated, opened=NOON + 9 * DAY, zone=zone, pass_={"accept_since": date(2026, 3, 1)}).passed
+
+
+OPENED = "on 2026-03-01, when its cycle opened, and nobody says at what time: if it counts, enter the certificate in 4HSE"
+UNDATED = "and nobody says on which day: if it counts, enter the certificate in 4HSE"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, None),
+        ({"grade": None}, "without the grade that its rule wants"),
+        ({"grade": None, "completed_at": NOON - DAY}, None),
+        ({"completed_at": None}, UNDATED),
+        ({"completed_at": None, "grade": None}, UNDATED),
+        ({"completed_at": None, "grade": 10.0}, None),
+        ({"completed_at": None, "completed": False}, None),
+        ({"completed_at": None, "withdrawn": True}, None),
+        ({"completed_at": datetime(2026, 3, 1, tzinfo=UTC)}, OPENED),
+        ({"completed_at": datetime(2026, 3, 1, tzinfo=UTC), "grade": 10.0}, None),
+        ({"completed_at": datetime(2026, 2, 28, tzinfo=UTC)}, None),
+        ({"completed_at": datetime(2026, 3, 2, tzinfo=UTC)}, None),
+    ],
+)
+def test_what_nobody_says_of_a_completed_course_is_told(changed: Any, said: str | None) -> None:
+    """Where it may count, and does not for want of it."""
+    assert unsaid(result(**({"grade": 90.0, "completed_at": NOON + DAY} | changed)), target(), NOON, Pass(grade=80), ROME) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "said"),
+    [
+        (TargetKind.OBSERVATION, {"grade": None}, "without the result that its rule wants"),
+        (TargetKind.OBSERVATION, {"grade": 90.0, "completed_at": None}, UNDATED),
+        (TargetKind.EXERCISE, {"passed": True, "completed_at": None}, UNDATED),
+        (TargetKind.SESSION, {"passed": True, "completed_at": None}, UNDATED),
+        (TargetKind.SESSION, {"passed": False, "completed_at": None}, None),
+        (TargetKind.OBSERVATION, {"grade": 90.0, "completed_at": datetime(2026, 3, 1, tzinfo=UTC)}, None),
+    ],
+)
+def test_what_nobody_says_of_others_is_told_too(kind: TargetKind, changed: Any, said: str | None) -> None:
+    """Of an observation, an exercise, a session."""
+    assert unsaid(result(kind, **({"completed_at": NOON + DAY} | changed)), target(kind, result=80), NOON, Pass(), ROME) == said
+
+
 def test_the_first_pass_counts_and_else_the_last_failure() -> None:
     """However the results are ordered."""
     failed, early, late = (
@@ -210,11 +281,35 @@ def test_activities_and_their_attempts_are_no_results_of_the_course() -> None:
     assert course_results([course(activity="EXAM"), course(activity="EXAM", attempt=2)]) == []
 
 
+def test_an_observation_of_somebody_else_by_now_was_withdrawn_from_whose_it_was() -> None:
+    """Under the same key, so that whom it certified is known."""
+    now, before = observations([observation(superseded_at=NOON), observation(employee_id="f", version=2)])
+
+    assert (now.learner, now.withdrawn, now.version) == ("f", False, 2)
+    assert (before.learner, before.withdrawn, before.key) == ("e", True, now.key)
+
+
+def test_a_session_at_the_end_of_the_calendar_is_read() -> None:
+    """9999-12-31 is how some write never."""
+    (read,) = session_enrollments([seat(session_date_begin=date.max)], ROME)
+
+    assert read.completed_at is not None
+    assert read.completed_at.year == 9999
+
+
 def test_observations_keep_what_they_are_judged_by() -> None:
     """Who, what, when, and both numbers."""
     (read,) = observations([observation()])
 
     assert read == Result("observation/ispring/s", TargetKind.OBSERVATION, "e", "c", NOON, 60.0, completed=True, total_points=30.0)
+
+
+def test_a_day_without_its_time_is_the_same_day_in_a_correction() -> None:
+    """West of UTC too."""
+    dated = result(grade=90.0, completed_at=datetime(2026, 3, 1, tzinfo=UTC))
+
+    assert correction(dated, datetime(2026, 3, 1, tzinfo=UTC), target(), Pass(), NEW_YORK) is None
+    assert correction(dated, datetime(2026, 3, 1, 20, tzinfo=UTC), target(), Pass(), NEW_YORK) is None
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 
 from schemas.rules import Rule
 from schemas.states import EnrollmentState
-from tests.workers.followups.mirrored import ACCOUNTS, rule
+from tests.workers.followups.mirrored import ACCOUNTS, NOON, rule
 from tests.workers.followups.test_plan import World, applied, needs, passed
 from workers.database import Database
 from workers.followups.plan import Followups
 from workers.followups.tables import Enrollment, Need, NeedTarget, Recording
-from workers.mirror.facts import COURSE_RESULT, OBSERVATION, Fact
+from workers.mirror.facts import COURSE_RESULT, OBSERVATION, SESSION_ENROLLMENT, Fact
 
 MARK: dict[str, Any] = {"pass": {"grade": 80}}
 APPROVED = rule(enroll={"account": "lms", "course": "FIRE", "approve": True}, record={}, **MARK)
@@ -105,16 +105,60 @@ async def test_what_another_learner_reached_or_in_another_course_wakes_nobody(da
 
 
 async def test_an_observation_that_is_corrected_once_it_is_recorded_is_an_alarm_at_once(database: Database) -> None:
+    world = await certified(database)
+    await world.observed(replace(seen(world.at, 10.0), at=world.at))
+    assert await alarm() == "observation c certified, and does not pass any more: delete the certificate"
+
+
+async def certified(database: Database) -> World:
+    """A world in which an observation of e1 certified."""
     world = await applied(database, WATCHED)
     await mapped(database, "ispring", "e1")
     await world.sighted("s1")
-    at = world.at + timedelta(seconds=2)
-    await world.observed(seen(at))
+    await world.observed(seen(world.at + timedelta(seconds=2)))
     await written(world)
     assert (await needs(), await alarm()) == ([("s1", "initial", "recorded")], None)
+    return world
 
-    await world.observed(replace(seen(at, 10.0), at=world.at))
-    assert await alarm() == "observation/ispring/x certified, and does not pass any more: delete the certificate"
+
+WITHDRAWN = "observation c certified, and was withdrawn since: see whether the certificate stands"
+
+
+async def test_an_observation_that_is_withdrawn_once_it_is_recorded_is_an_alarm_at_once(database: Database) -> None:
+    world = await certified(database)
+    world.at += timedelta(minutes=1)
+    async with database.transaction() as connection:
+        await world.mirror.observe(connection, database.dialect, OBSERVATION, "ispring", [], world.at, {"checklist_id": "c"})
+
+    assert await alarm() == WITHDRAWN
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_observation_that_becomes_anothers_once_it_is_recorded_is_an_alarm_at_once(database: Database, known: bool) -> None:
+    world = await certified(database)
+    if known:
+        await database.connection.execute_query(MAPPED.format("ispring", "e2").replace("p1", "p2"))
+        await world.sighted("s2", subscriber_id="p2", subscriber_code="JS002")
+    await world.observed(seen(world.at, there="e2"))
+
+    assert [one.alarm for one in await Need.filter(action_subscription_id="s1")] == [WITHDRAWN]
+    assert await needs() == [("s1", "initial", "recorded")] + [("s2", "initial", "awaiting")] * known
+
+
+async def test_a_session_enrollment_that_is_withdrawn_once_it_is_recorded_is_an_alarm_at_once(database: Database) -> None:
+    ruled = rule(enroll={"account": "hse", "session": "next", "within": "90d"}, record={})
+    world = await applied(database, ruled)
+    await world.sighted("s1")
+    await world.enrolled()
+    said = {"action_subscription_id": "s1", "action_session_id": "x", "done": 1, "session_date_begin": NOON.date()}
+    await world.observed(Fact(SESSION_ENROLLMENT, "hse", ("seat",), world.at, said))
+    await written(world)
+    world.at += timedelta(minutes=1)
+    async with database.transaction() as connection:
+        within = {"action_session_subscription_id": "seat"}
+        await world.mirror.observe(connection, database.dialect, SESSION_ENROLLMENT, "hse", [], world.at, within)
+
+    assert await alarm() == "session next certified, and was withdrawn since: see whether the certificate stands"
 
 
 @pytest.mark.parametrize("seat", [True, False])
@@ -133,7 +177,7 @@ async def test_a_course_that_is_corrected_once_it_is_recorded_is_an_alarm_at_onc
     assert (await needs(), await alarm()) == ([("s1", "initial", "valid" if valid else "recorded")], None)
 
     await world.observed(replace(one, at=world.at + timedelta(seconds=1), content={**one.content, "grade": 10.0}))
-    assert await alarm() == "course_result/lms/JS001/FIRE//0 certified, and does not pass any more: delete the certificate"
+    assert await alarm() == "course FIRE certified, and does not pass any more: delete the certificate"
 
 
 async def test_a_seat_that_the_lms_has_ended_lapses_as_soon_as_it_says_so(database: Database) -> None:

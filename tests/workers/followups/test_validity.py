@@ -1,22 +1,20 @@
 """Validity is counted as calendars count."""
 
 from calendar import monthrange
-from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.followups.validity import Period, Span, chosen, period, span
+from workers.followups.validity import Period, chosen, expires, period
 
-UTC_ZONE, ROME = ZoneInfo("UTC"), ZoneInfo("Europe/Rome")
 DAYS = st.dates(date(1970, 1, 1), date(2100, 12, 31))
 NUMBERS = st.integers(1, 99)
 
 
 def expire(begin: date, number: int, unit: str) -> date | None:
-    return span(datetime(begin.year, begin.month, begin.day, 12, tzinfo=UTC), UTC_ZONE, Period(number, unit)).expire
+    return expires(begin, Period(number, unit))
 
 
 @pytest.mark.parametrize(
@@ -53,16 +51,6 @@ def test_what_begins_later_does_not_end_earlier(one: date, other: date, number: 
     early, late = sorted((one, other))
 
     assert str(expire(early, number, unit)) <= str(expire(late, number, unit))
-
-
-def test_it_begins_on_the_day_of_completion_there() -> None:
-    """Half an hour before midnight in UTC it is the next day in Rome."""
-    assert span(datetime(2024, 3, 14, 23, 30, tzinfo=UTC), ROME, Period(1, "DAY")) == Span(date(2024, 3, 15), date(2024, 3, 16))
-
-
-def test_without_validity_it_never_expires() -> None:
-    """It begins all the same."""
-    assert span(datetime(2024, 3, 15, tzinfo=UTC), UTC_ZONE, None) == Span(date(2024, 3, 15), None)
 
 
 @pytest.mark.parametrize(

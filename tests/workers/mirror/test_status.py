@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from schemas.accounts import FourhseAccount, KareAccount
 from schemas.states import Status
-from workers.mirror.status import Calendar, calendars, changes_at, status
+from workers.mirror.status import Calendar, calendars, changes_at, day_of, end_of, status
 
 RELEASE, EXPIRE = date(2024, 3, 15), date(2029, 3, 15)
 DAY = timedelta(days=1)
@@ -140,6 +140,13 @@ def test_an_accounts_calendar_is_its_zone_and_its_boundary() -> None:
     )
 
     assert calendars({"hse": hse, "kare": kare}) == {"hse": Calendar(ZoneInfo("Asia/Kolkata"), -1)}
+
+
+def test_the_end_of_the_last_day_is_the_last_midnight_there_is() -> None:
+    for zone in (ZoneInfo("Europe/Rome"), ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Pacific/Pago_Pago")):
+        assert end_of(date.max, zone) == datetime(9999, 12, 31, tzinfo=zone)
+        assert end_of(date(2026, 3, 28), zone) == datetime(2026, 3, 29, tzinfo=zone)
+        assert day_of(datetime.max.replace(tzinfo=UTC), zone).year == 9999
 
 
 def test_a_boundary_is_a_day_at_most() -> None:
