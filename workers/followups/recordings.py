@@ -12,7 +12,7 @@ from schemas.states import RefreshKind
 from schemas.traces import Span, SpanName, Tracer, current
 from workers.database import Connection, Database, Dialect
 from workers.followups.outcomes import Planner
-from workers.followups.recording import DEAD, DONE, Step
+from workers.followups.recording import DEAD, DONE, DROPPED, Step
 from workers.mirror.evidence import Touch
 from workers.refreshes import mark
 from workers.statements import as_time, run
@@ -55,16 +55,31 @@ LEFT = "state NOT IN ('done', 'dropped') AND NOT (state = 'dead' AND step LIKE '
 #: The outcome is told already: a failed attempt before it would take it back.
 TOLD = "EXISTS (SELECT 1 FROM recordings AS o WHERE o.need = recordings.need AND o.step = 'session' AND o.state = 'done')"
 
-#: In the order of the steps' names. What is written for a need that is undone is not wanted any more, and no certificate is for one
-#: about which a person has to say yes.
+
+def _place(row: str) -> str:
+    """Where a step stands among those of its need."""
+    ranks = " ".join(f"WHEN '{step}' THEN {rank}" for rank, step in enumerate(Step) if step is not Step.FAILED)
+    return f"(CASE {row}.step {ranks} ELSE {[*Step].index(Step.FAILED)} END, length({row}.step), {row}.step)"
+
+
+#: Another need of the subscription is about to certify it, or between its certificate and the link: what it makes is to be found. What
+#: waits for another try may have been done.
+_OUTRUN = """
+    SELECT 1 FROM needs AS o JOIN recordings AS x ON x.need = o.id AND x.state = 'planned'
+    WHERE o.account = n.account AND o.action_subscription_id = n.action_subscription_id AND o.id <> n.id
+        AND x.step IN ('certificate', 'certificate_action')
+        AND (x.due_at > $2 OR o.state NOT IN ('undone', 'held') AND CASE x.step WHEN 'certificate' THEN (x.due_at, x.id) < (r.due_at, r.id)
+            ELSE NOT EXISTS (SELECT 1 FROM recordings WHERE need = o.id AND step = 'certificate' AND state IN ('planned', 'dead')) END)"""
+#: What is written for a need that is undone is not wanted any more, and no certificate is for one about which a person has to say yes.
 _DUE = f"""
-    SELECT r.* FROM recordings AS r
+    SELECT r.* FROM recordings AS r JOIN needs AS n ON n.id = r.need
     WHERE r.account = $1 AND r.state = 'planned' AND r.due_at <= $2
+        AND n.state <> 'undone' AND (n.state <> 'held' OR r.step LIKE 'failed%')
         AND r.id NOT IN (SELECT id FROM recordings WHERE need = r.need AND step LIKE 'failed%' AND {TOLD})
-        AND NOT EXISTS (SELECT 1 FROM recordings WHERE need = r.need AND step < r.step AND {LEFT})
-        AND NOT EXISTS (SELECT 1 FROM needs AS n WHERE n.id = r.need
-            AND (n.state = 'undone' OR (n.state = 'held' AND r.step NOT LIKE 'failed%')))
+        AND NOT EXISTS (SELECT 1 FROM recordings AS b WHERE b.need = r.need AND {_place("b")} < {_place("r")} AND {LEFT})
+        AND NOT (r.step = 'certificate' AND EXISTS ({_OUTRUN}))
     ORDER BY r.due_at, r.id LIMIT $3 FOR UPDATE OF r SKIP LOCKED"""
+_ALONE = "SELECT pg_advisory_xact_lock(hashtext($1))"
 _LEASE = "UPDATE recordings SET due_at = $2 WHERE id = any($1)"
 _NEEDS = "SELECT id, action_subscription_id, cycle, opened_at FROM needs WHERE id = any($1)"
 _BESIDE = "SELECT need, step, body, remote FROM recordings WHERE need = any($1)"
@@ -73,6 +88,8 @@ _BESIDE = "SELECT need, step, body, remote FROM recordings WHERE need = any($1)"
 async def claim(database: Database, account: str, now: datetime, limit: int, lease: timedelta = LEASE) -> list[Claim]:
     """Take what is due in an account, the longest due first."""
     async with database.transaction() as connection:
+        if database.dialect == "postgres":  # SQLite has one writer at a time
+            await run(connection, database.dialect, _ALONE, f"recordings {account}")
         rows = await run(connection, database.dialect, _DUE, account, now, limit)
         await run(connection, database.dialect, _LEASE, [str(row["id"]) for row in rows], now + lease)
         about = sorted({str(row["need"]) for row in rows})
@@ -92,11 +109,23 @@ _LEFT = f"SELECT count(*) AS count FROM recordings WHERE need = $1 AND {LEFT}"
 
 async def written(database: Database, claim: Claim, remote: str, planner: Planner, now: datetime, clock_skew: timedelta) -> None:
     """It stands at 4HSE under that id. After the last step the subscription is fetched, to see what it made of it."""
+    await _over(database, claim, (DONE, remote, None), planner, now, clock_skew)
+
+
+async def dropped(database: Database, claim: Claim, why: str, planner: Planner, now: datetime, clock_skew: timedelta) -> None:
+    """There is nothing any more that it could be written to."""
+    await _over(database, claim, (DROPPED, claim.remote, why), planner, now, clock_skew)
+
+
+async def _over(
+    database: Database, claim: Claim, end: tuple[str, str, str | None], planner: Planner, now: datetime, clock_skew: timedelta
+) -> None:
     async with database.transaction() as connection:
-        if await _ended(connection, database.dialect, claim, DONE, remote, None, now):
+        if await _ended(connection, database.dialect, claim, *end, now):
             await planner.plan(connection, database.dialect, [(claim.account, claim.subscription)], now)
             (left,) = await run(connection, database.dialect, _LEFT, str(claim.need))
-            if not left["count"]:
+            # By the link it is VALID, whatever becomes of the rest.
+            if claim.step == Step.CERTIFICATE_ACTION or not left["count"]:
                 touch = Touch(claim.account, RefreshKind.ACTION_SUBSCRIPTION, claim.subscription, now, trace=current().trace)
                 await mark(connection, database.dialect, [touch], clock_skew)
 

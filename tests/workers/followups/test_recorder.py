@@ -1,10 +1,12 @@
 """Outcomes at 4HSE, each once, whatever goes wrong on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -63,11 +65,17 @@ class Scene:
         return Recorder(self.database, self.accounts, planner or self.planner, self.now)
 
     async def passes(
-        self, cycle: str = "initial", *, opened: datetime = NOON - timedelta(days=30), seated: bool = True, known: bool = True
+        self,
+        cycle: str = "initial",
+        *,
+        opened: datetime = NOON - timedelta(days=30),
+        seated: bool = True,
+        known: bool = True,
+        terms: Mapping[str, Any] = MappingProxyType({}),
     ) -> case.Need:
         """A need was passed, and its steps are planned, by an action that is known or is not."""
         made = await self.needs(cycle, opened)
-        seats = [{**SEAT, "done": -1, "session_date_begin": None}] if seated else []
+        seats = [{**SEAT, "done": -1, "session_date_begin": None, **terms}] if seated else []
         action = {"validity": 5, "validity_unit": "YEAR"} if known else None
         await self.plan(steps(made, case.Subscription("hse", SUBSCRIPTION, ROW), seats, PASSED, self.time, action=action))
         return made
@@ -310,6 +318,87 @@ async def test_two_rules_that_pass_make_one_certificate(scene: Scene) -> None:
     scene.expect_once()
 
 
+@pytest.mark.parametrize("recorders", [1, 3])
+async def test_two_rules_that_pass_at_once_make_one_certificate(scene: Scene, recorders: int) -> None:
+    """The second waits until the first's certificate is linked, and finds it."""
+    await scene.passes()
+    await scene.passes()
+    for _ in range(9):
+        await asyncio.gather(*(scene.recorder().round(scene.account) for _ in range(recorders)))
+        scene.time += LATER
+
+    scene.expect_once()
+    assert {one.state for one in await Recording.all()} == {"done"}
+
+
+@pytest.mark.parametrize("first", ["held", "undone", "dead"])
+async def test_a_rule_whose_certificate_is_not_written_holds_up_no_other(scene: Scene, first: str) -> None:
+    made = await scene.passes()
+    if first == "dead":
+        await Recording.filter(step="certificate").update(state="dead", due_at=None, error="not now")
+    else:
+        await Need.all().update(state=first)
+    await scene.passes()
+    for _ in range(3):
+        await scene.recorder().round(scene.account)
+
+    scene.expect_once()
+    assert await Recording.filter(need=made.id, state="done").count() == 0
+
+
+async def test_an_index_that_ignores_its_filter_shows_nothing_of_ours(scene: Scene) -> None:
+    """Another person's certificate, linked to the action, and the link of another certificate."""
+    tenancy = scene.stage.tenancy
+    other = {"certificate_id": "x", "date_release": "2026-03-01", "resource_id": "somebody", "name": "x"}
+    link = {"certificate_action_id": "y", "certificate_id": "x", "action_id": ACTION}
+    for path, row in (("certificate", other), ("certificate-action", link)):
+        scene.stage.faults.on(Instead(path=f"*/{path}/index", status=200, body=json.dumps([row]).encode(), times=None))
+    await scene.passes()
+    await scene.work()
+
+    scene.expect_once()
+    assert {row["resource_id"] for row in tenancy.tables["certificate"].values()} == {PERSON}
+
+
+async def test_a_session_enrollment_that_is_gone_is_no_failure(scene: Scene) -> None:
+    """The certificate stands, the subscription is fetched once it is linked, and nothing is given up."""
+    await scene.passes()
+    scene.stage.tenancy.delete("action-session-subscription", ENROLLMENT)
+    for _ in range(2):
+        await scene.recorder().round(scene.account)
+    assert [one.subject for one in await Refresh.all()] == [SUBSCRIPTION]
+    await scene.recorder().round(scene.account)
+
+    row = await Recording.get(step="session")
+    assert (row.state, row.error, row.due_at) == ("dropped", "its session enrollment is not there any more", None)
+    assert scene.stage.tenancy.view("action-subscription", SUBSCRIPTION)["status"] == "VALID"
+
+
+async def test_a_session_enrollment_that_is_hidden_is_looked_for_again(scene: Scene) -> None:
+    """With the subscription: the login may not see their office."""
+    for path in ("action-session-subscription", "action-subscription"):
+        scene.stage.faults.on(Instead(path=f"*/{path}/view/*", status=404, times=1))
+    await scene.passes()
+    await scene.work()
+
+    scene.expect_once()
+
+
+async def test_a_session_whose_validity_cannot_be_counted_is_refused_as_an_action_is(scene: Scene) -> None:
+    """It stands above the action's, which is not taken in its place; once it is put right it is read."""
+    weeks = {"validity": 5, "validity_unit": "WEEK"}
+    scene.stage.tenancy.tables["action-session"][SESSION] |= weeks
+    await scene.passes(terms=weeks)
+    await scene.recorder().round(scene.account)
+    row = await Recording.get(step="certificate")
+    assert (row.state, row.error) == ("dead", "0: validity: the session's 5 WEEK is nothing that can be counted")
+
+    scene.stage.tenancy.tables["action-session"][SESSION] |= {"validity_unit": "MONTH"}
+    await Recording.filter(state="dead").update(state="planned", due_at=scene.time)
+    await scene.work()
+    assert [one["date_expire"] for one in scene.written("certificate")] == ["2026-08-01"]
+
+
 async def test_two_recorders_write_once(scene: Scene) -> None:
     """What one has claimed, the other leaves alone."""
     await scene.passes()
@@ -382,6 +471,28 @@ async def test_a_mistake_of_ours_holds_up_nothing_for_ever(scene: Scene) -> None
     await scene.recorder(Mistaken()).round(scene.account)
     assert [one.error for one in await Recording.filter(attempts=1)] == ["ZeroDivisionError"]
 
+    await scene.work()
+    scene.expect_once()
+
+
+@pytest.mark.parametrize("attempts", [0, 100])
+async def test_a_mistake_about_what_is_given_up_ends_nothing(scene: Scene, attempts: int) -> None:
+    """It is refused for good, and planning fails: it is tried again."""
+
+    class Mistaken(StandIn):
+        async def plan(
+            self, connection: Connection, dialect: Dialect, keys: list[Key], now: datetime, traces: Traces | None = None
+        ) -> None:
+            raise ZeroDivisionError
+
+    scene.stage.faults.on(Instead(path="*/certificate/create", status=422, body=b'[{"field":"name","message":"x"}]'))
+    await scene.passes()
+    await Recording.all().update(attempts=attempts)
+    await scene.recorder(Mistaken()).round(scene.account)
+    row = await Recording.get(step="certificate")
+    assert (row.state, row.error, row.attempts) == ("planned", "ZeroDivisionError", attempts + 1)
+
+    scene.time += timedelta(days=2)
     await scene.work()
     scene.expect_once()
 
