@@ -2,17 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import asyncpg
 import click
 import uvloop
 
+from schemas.accounts import Account, AnewspringAccount, FourhseAccount
 from schemas.delivery import now_utc
+from schemas.rules import Rule
 from schemas.settings import LogSettings
 from tests.bench import report, store
 from tests.services.postgres import Postgres
+from tests.workers.followups.mirrored import filled
 from workers.cli.logging import configure
 from workers.clock import Clock
+from workers.followups import rule_states
+from workers.followups.plan import Followups
 from workers.mirror.apply import Mirror
 
 DUE = 1000
@@ -24,8 +31,9 @@ _POPULATE = """
     SELECT 'hse', 'action-' || n, 30, FALSE, now() FROM generate_series(0, 99) AS n;
 
     INSERT INTO action_subscriptions (
-        account, action_subscription_id, state, action_id, subscriber_id, subscriber_code, subscriber_type, action_type, action_code, action_name,
-        status, last_certificate_id, certificate_date_release, certificate_date_expire, flags, fetched_at, fetch_covers, changes_at)
+        account, action_subscription_id, state, action_id, subscriber_id, subscriber_code, subscriber_type, action_type, action_code,
+        action_name, status, last_certificate_id, certificate_date_release, certificate_date_expire, flags, fetched_at, fetch_covers,
+        changes_at)
     SELECT
         'hse', md5('subject-' || n)::uuid::text, 'live', 'action-' || n % 100, gen_random_uuid()::text, 'L' || n, 'PERSON', 'TRAINING',
         'FST-' || n % 100, 'Fire Safety Training Medium Risk', 'VALID', gen_random_uuid()::text, current_date - 365, current_date + days,
@@ -47,8 +55,8 @@ _DONE = """
            (SELECT count(*) FROM enrollments WHERE state = 'planned') AS planned"""
 #: What follows from it: everybody whose certificate expires is to be enrolled.
 _ACCOUNTS: Mapping[str, Account] = {
-    "hse": FourhseAccount(vendor="4hse", access_token=SecretStr("-")),
-    "lms": AnewspringAccount(vendor="anewspring", base_url="https://lms.example", api_key=SecretStr("-")),
+    "hse": FourhseAccount(vendor="4hse", access_token_file=Path("-")),
+    "lms": AnewspringAccount(vendor="anewspring", base_url="https://lms.example", api_key_file=Path("-")),
 }
 _RULE = Rule.model_validate(
     {
@@ -91,6 +99,8 @@ async def _populated(url: str, rows: int) -> None:
             report.machine(f"{await store.version(database)}, fsync on, all settings at their defaults")
         began = time.perf_counter()
         await _executed(url, _POPULATE.format(rows=rows))
+        await filled()
+        await rule_states.apply(database.connection, database.dialect, [_RULE], now_utc())
         click.echo(f"{rows:,} rows: {await store.disk(database)}, loaded in {time.perf_counter() - began:.0f} s\n")
 
 

@@ -191,7 +191,7 @@ async def test_a_flood_at_one_source_drives_out_none_of_anothers(tmp_path: Path)
 _rows = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 50)), max_size=30)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(_rows, st.integers(0, 10), st.integers(1024, 1100))
 def test_what_stays_is_within_bounds_and_the_newest_of_each_source(rows: list[tuple[str, int]], count: int, size: int) -> None:
     numbered = [(f"{number:03}", source, 30 * length) for number, (source, length) in enumerate(rows)]

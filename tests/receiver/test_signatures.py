@@ -120,7 +120,6 @@ def test_the_standard_webhooks_specifications_vector_is_verified() -> None:
     assert not holds(settings, headers, b'{"test":2432232314}', sent_at)
 
 
-@settings(deadline=None)
 @given(key=st.binary(min_size=1, max_size=64), identifier=st.text("abcXYZ019_-.", min_size=1, max_size=30), body=st.text(max_size=100))
 def test_standard_webhooks_agrees_with_the_specifications_library_both_ways(key: bytes, identifier: str, body: str) -> None:
     secret, now = "whsec_" + base64.b64encode(key).decode(), datetime.now(UTC)
@@ -224,7 +223,7 @@ def test_every_row_of_the_table_is_tried_here() -> None:
 
 
 @every
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(body=_bodies)
 def test_what_sign_makes_is_verified_under_either_secret_and_a_strangers_is_not(settings_: Verification, body: bytes) -> None:
     for known in (settings_, rotated(settings_)):
@@ -235,7 +234,7 @@ def test_what_sign_makes_is_verified_under_either_secret_and_a_strangers_is_not(
 @pytest.mark.parametrize(
     "settings_", [one for one in EVERY if one.scheme not in {"token", "basic"}], ids=lambda one: f"{one.scheme}-{EVERY.index(one)}"
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(body=_bodies, data=st.data())
 def test_one_changed_bit_of_the_body_is_refused(settings_: Verification, body: bytes, data: st.DataObject) -> None:
     proof = sign(settings_, body, "msg_1", NOW)
@@ -246,7 +245,7 @@ def test_one_changed_bit_of_the_body_is_refused(settings_: Verification, body: b
 
 
 @every
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_one_changed_character_of_any_part_of_the_proof_is_refused(settings_: Verification, data: st.DataObject) -> None:
     proof = sign(settings_, b"{}", "msg_1", NOW)
@@ -291,7 +290,7 @@ def test_a_proof_that_is_no_text_is_refused_and_no_error(settings_: Verification
 
 
 @every
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(headers=st.dictionaries(_names, _values), query=st.dictionaries(st.sampled_from(["token", ""]), _values), body=_bodies)
 def test_no_headers_and_no_query_make_verification_pass_or_fail_with_an_error(
     settings_: Verification, headers: dict[str, str], query: dict[str, str], body: bytes

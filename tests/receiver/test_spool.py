@@ -173,7 +173,7 @@ _steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(_steps)
 async def test_it_is_a_queue_whatever_the_order_of_steps(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -48,19 +48,19 @@ deliveries = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(deliveries, min_size=1, max_size=4))
 def test_what_is_sealed_opens_as_it_was_byte_for_byte(given_: list[Delivery]) -> None:
     assert unseal(seal(map(encode, given_))) == given_
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(deliveries)
 def test_one_delivery_decodes_as_it_was_encoded(one: Delivery) -> None:
     assert decode(encode(one)) == one
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(deliveries, min_size=1, max_size=4))
 def test_every_envelope_fits_the_published_schema(given_: list[Delivery]) -> None:
     jsonschema.validate(json.loads(seal(map(encode, given_))), json_schema(), cls=jsonschema.Draft202012Validator)
@@ -165,7 +165,7 @@ def test_what_is_no_envelope_is_unreadable_with_a_reason(message: bytes) -> None
         unseal(message)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=100))
 def test_no_bytes_make_unsealing_fail_otherwise(message: bytes) -> None:
     with pytest.raises((UnreadableEnvelope, UnknownEnvelope)):
@@ -188,7 +188,7 @@ def test_a_full_envelope_stays_within_the_overhead_that_is_reckoned_with() -> No
     assert len(seal(encoded)) - len(encoded) <= ENVELOPE_OVERHEAD
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.none() | _text, st.binary(max_size=50), st.none() | _text, st.binary(max_size=50))
 def test_a_fingerprint_tells_event_and_body_apart(event: str | None, body: bytes, other_event: str | None, other: bytes) -> None:
     same = ((event or "").encode() + b"\0" + body) == ((other_event or "").encode() + b"\0" + other)
@@ -196,7 +196,7 @@ def test_a_fingerprint_tells_event_and_body_apart(event: str | None, body: bytes
     assert (fingerprint(event, body) == fingerprint(other_event, other)) == same
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.uuids(), st.uuids())
 def test_a_replays_id_is_the_same_whenever_it_is_asked_for_and_lies_beside_its_originals(run: UUID, original: UUID) -> None:
     id_ = replayed_id(run, original)
@@ -206,7 +206,7 @@ def test_a_replays_id_is_the_same_whenever_it_is_asked_for_and_lies_beside_its_o
     assert (id_.version, id_.variant) == (8, RFC_4122)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.uuids(), st.lists(st.uuids(), max_size=20, unique=True))
 def test_replays_of_other_deliveries_and_of_other_runs_have_other_ids(run: UUID, originals: list[UUID]) -> None:
     other = UUID(int=run.int ^ 1)

@@ -121,13 +121,13 @@ _json = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(_json)
 def test_no_value_makes_reading_a_date_fail(value: object) -> None:
     assert lenient_date(value) is None or isinstance(lenient_date(value), date)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(SUBSCRIPTION_FIELDS, _json)))
 def test_no_body_makes_reading_fail_but_by_a_validation_error(body: dict[str, Any]) -> None:
     with suppress(ValidationError):

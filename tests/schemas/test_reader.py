@@ -452,7 +452,7 @@ _leaky = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(leaky=_leaky, tail=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters='":\\'), max_size=6))
 def test_no_mistake_ever_repeats_a_secret(tmp_path_factory: pytest.TempPathFactory, leaky: str, tail: str) -> None:
     path = tmp_path_factory.getbasetemp() / "leaky.toml"

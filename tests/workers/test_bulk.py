@@ -123,7 +123,7 @@ _structures = st.recursive(
 _lone = st.booleans() | st.integers(-(2**63), 2**63 - 1) | _text
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=_structures | _lone)
 async def test_json_of_every_shape_comes_back_to_the_digit(notes: Database, content: Any) -> None:
     await notes.connection.execute_query("DELETE FROM notes")

@@ -98,7 +98,7 @@ def without_nul(text: str | None) -> str | None:
     return None if text is None else text.replace("\0", "\\x00")
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(one=_any_delivery, detail=st.none() | _any_text, reason=st.sampled_from(Reason))
 @example(one=created(received_at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))), detail=None, reason=Reason.DEAD_LETTERED)
 @example(one=created(received_at=datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))), detail=None, reason=Reason.DEAD_LETTERED)

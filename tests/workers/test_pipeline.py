@@ -63,7 +63,7 @@ BOTH_AT_ONCE = (
 _accounts = (f"account{number}" for number in itertools.count())
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(history=histories())
 @example(history=LATE_CREATE)
 @example(history=BOTH_AT_ONCE)
@@ -236,7 +236,7 @@ def _body(**said: Any) -> bytes:
     return json.dumps(SUBSCRIPTION | said).encode()
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.binary(max_size=50) | st.builds(_body, data=st.text(max_size=5), action_name=st.text(max_size=5) | st.integers()),
     event=st.none() | st.sampled_from([CREATE, DELETE, "PERSON::CREATE"]) | st.text(st.characters(codec="utf-8"), max_size=5),

@@ -257,4 +257,4 @@ class Course(RuleBasedStateMachine):
 
 
 TestCourse = Course.TestCase
-TestCourse.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestCourse.settings = settings(max_examples=150, stateful_step_count=30)

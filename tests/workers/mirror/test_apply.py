@@ -152,7 +152,7 @@ _data = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=_data | _text | st.booleans(), at=st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)))
 async def test_structured_data_and_times_are_read_back_to_the_digit(database: Database, data: Any, at: datetime) -> None:
     await ActionSubscription.all().delete()
@@ -203,7 +203,7 @@ async def shown() -> tuple[str, str | None, datetime | None]:
     return row.state, row.action_name, row.fetched_at
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     hints=st.lists(_hints, min_size=1, max_size=5),
     fetches=st.lists(_sightings | _absences, min_size=1, max_size=5, unique_by=lambda one: one.began),

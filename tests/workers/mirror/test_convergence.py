@@ -77,7 +77,7 @@ async def assert_alike(world: World, gone: SubscriptionState = SubscriptionState
     assert {state for state, _ in mirrored.values()} <= {SubscriptionState.LIVE, gone}
 
 
-RANDOMLY = settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+RANDOMLY = settings(max_examples=15, suppress_health_check=list(HealthCheck))
 EVERY_FATE: tuple[Fate, ...] = ("handled", "queued", "late", "doubled", "lost")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from tortoise.models import Model
@@ -286,7 +286,6 @@ def _current(evidence: Sequence[Fact]) -> dict[Any, Version]:
     return held
 
 
-@settings(deadline=None)
 @given(STEPS, st.randoms())
 def test_any_order_of_the_evidence_ends_in_the_same_current_versions(steps: list[tuple[str, float | None, int]], chance: Any) -> None:
     evidence = [graded(grade, learner=learner, at=at) for learner, grade, at in steps]
