@@ -334,7 +334,6 @@ class Done:
 
 _webhooks = st.lists(anything_said | st.builds(Done, st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=8)
 PATIENTLY = settings(
-    deadline=None,
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
