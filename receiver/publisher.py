@@ -201,8 +201,8 @@ class Publisher:
         """Say why, once, and of which deliveries nobody knows whether it has them."""
         reason = _explained(fault)
         if self.away != reason:
-            event = Log.TOPOLOGY_MISSING if isinstance(fault, _MISSING) else Log.BROKER_AWAY
-            log.warning(event, reason=reason, deliveries=named(unknown))
+            missing = isinstance(fault, _MISSING)
+            log.warning(Log.TOPOLOGY_MISSING if missing else Log.BROKER_AWAY, reason=reason, deliveries=named(unknown))
         self.away = reason
 
 

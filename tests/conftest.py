@@ -4,11 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.services import started
 from tests.services.muster import Muster
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
+
+# An example takes as long as the machine lets it: how long, the benchmarks measure.
+settings.register_profile("muster", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("muster")
 
 
 @pytest.fixture(scope="session")

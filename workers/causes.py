@@ -72,7 +72,7 @@ _BOTH = "coalesce(old.deliveries || ' ', '') || new.deliveries"
 _WIDTH = MOST * (len(str(UUID(int=0))) + 1) - 1
 #: SQL of what a row keeps that is touched once more, by column.
 JOINED: Mapping[str, str] = {
-    "deliveries": f"CASE WHEN new.deliveries IS NULL THEN old.deliveries"
+    "deliveries": f"CASE WHEN new.deliveries IS NULL OR old.deliveries LIKE '%' || new.deliveries || '%' THEN old.deliveries"
     f" WHEN length({_BOTH}) > {_WIDTH} THEN substr({_BOTH}, length({_BOTH}) - {_WIDTH - 1}) ELSE {_BOTH} END",
     "trace": "new.trace",
 }

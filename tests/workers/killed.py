@@ -41,7 +41,7 @@ async def work(url: str, inlet: Inlet, count: int) -> None:
                 await asyncio.sleep(0.02)
     finally:
         working.cancel()
-        await lane.finish(10)
+        await lane.finish(60)
         feeding.cancel()
         with suppress(asyncio.CancelledError):
             await feeding

@@ -159,7 +159,7 @@ def changes(world: World, now: datetime, mistaken: Callable[[Key, datetime], Non
         try:
             planned = plan(world.case(key, now))
         except Exception as error:  # noqa: BLE001 - what has changed in the mirror is written, whatever we make of it
-            log.error(Log.PLANNING_FAILED, account=key[0], subscription=key[1], error=type(error).__name__)
+            log.error(Log.PLANNING_FAILED, account=key[0], subject=key[1], error=type(error).__name__)
             mistaken(key, now + _MISTAKEN)
             continue
         for change in planned:

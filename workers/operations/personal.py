@@ -194,6 +194,7 @@ REGISTER: Mapping[str, tuple[Way, ...]] = {
     "erasure_keys": (Kept("the key of the digests"),),
     "receivers": (Kept(_OURS),),
     "source_freshness": (Kept(_OURS),),
+    "account_calendars": (Kept(_OURS),),
     "webhook_subscribers": (Kept("a vendor's word for the receiving end of webhooks, which is muster"),),
     "schema_versions": (Kept(_OURS),),
 }

@@ -171,6 +171,7 @@ async def test_a_vendor_that_cannot_be_asked_is_said_and_hinders_nothing(office:
 
 async def test_files_of_this_host_lose_them_and_of_others_it_is_said_what_they_keep(office: Office) -> None:
     data_dir, now = office.home / "muster-data", now_utc()
+    data_dir.mkdir(exist_ok=True)
     rejects = Rejects(data_dir, RejectedSettings())
     given = {"vendor": "4hse", "account": "hse", "verify": {"secrets": ["right"]}}
     source = sources(Settings.model_validate({"sources": {"hse": given}}))["hse"]

@@ -40,7 +40,7 @@ async def test_they_are_listed_with_state_and_reason_and_filtered(desk: Desk) ->
 
     assert [(one["id"], one["alarm"]) for one in alarms] == [(str(LATE), "look at it")]
     assert "it was due by 2026-02-01; look at it" in listed.out
-    assert "overdue 0  alarms 1" in status.out
+    assert "overdue 1  alarms 1" in status.out
     assert {line.split()[0] for line in listed.out.splitlines()[1:]} == {str(HELD), str(LATE)}
     assert GUARD_ENROLLING in listed.out
     assert [(one["id"], one["reason"]) for one in late] == [(str(LATE), "it was due by 2026-02-01")]
