@@ -60,7 +60,7 @@ class Scene:
     """A company, a muster of three processes or of one, and what befalls them."""
 
     def __init__(self, ground: Ground, name: str, one: Company, *, embedded: bool) -> None:
-        self.ground, self.company, self.embedded, self.figures = ground, one, embedded, Figures(name)
+        self.company, self.figures = one, Figures(name)
         self.rng = one.rng
         own, home = f"{name}{time.monotonic_ns()}", ground.home / name
         home.mkdir(parents=True)

@@ -4,14 +4,35 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from tests.faults.doors import changes
-from workers.simulators.faults import Broken, Dropped, Fault, Faults, Instead, LandsLate, LostAfter, LostBefore, Slow, TooMany
+from workers.simulators.exchange import Exchange
+from workers.simulators.faults import Broken, Dropped, Fault, Faults, Instead, Late, LostAfter, LostBefore, Slow, TooMany
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandsLate(Fault):
+    """No answer; it is done once its sender is gone, at the latest after `seconds`.
+
+    So however busy the machine is, it has landed before its sender looks, or whoever has the sender's lease.
+    """
+
+    seconds: float
+
+    async def play(self, exchange: Exchange, late: Late) -> None:
+        """Wait, do it, and say nothing."""
+        kept = await exchange.kept()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(exchange.silence(), self.seconds)
+        await kept.through()
+        await exchange.silence()
+
 
 _HTML = {"content-type": "text/html; charset=utf-8"}
 _PAGE = b"<!doctype html><html><body><h1>We will be back soon</h1></body></html>"
-#: Everything that may go wrong with a call; what lands late does so before muster believes that it will not.
+#: Everything that may go wrong with a call.
 FAULTS: Mapping[str, Fault] = {
     "lost answers": LostAfter(),
     "lost requests": LostBefore(),
