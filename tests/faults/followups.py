@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 
 from tests.faults import agreement, rows
@@ -56,6 +56,16 @@ async def _followups(ground: Ground, name: str, *, embedded: bool) -> Figures:
         return await scene.close()
 
 
+async def settled(look: Callable[[], Awaitable[list[str]]], standstill: float = _STANDSTILL, calm: float = _CALM) -> list[str]:
+    """Wait until everything is as it was meant and stays so, or nothing moves any more; gives what is not."""
+    moved, problems = time.monotonic(), [""]
+    while time.monotonic() - moved < (standstill if problems else calm):
+        before, problems = problems, await look()
+        moved = moved if problems == before else time.monotonic()
+        await asyncio.sleep(min(0.3, calm / 10))
+    return problems
+
+
 class Scene:
     """A company, a muster of three processes or of one, and what befalls them."""
 
@@ -100,7 +110,7 @@ class Scene:
     async def close(self) -> Figures:
         """Let everything come to rest, and hold what happened against what was meant."""
         await self.company.behave()
-        figures, problems = self.figures, await self._settled()
+        figures, problems = self.figures, await settled(self._problems)
         employees = self.company.employees
         postman = self.company.postman
         assert postman is not None
@@ -120,15 +130,6 @@ class Scene:
         figures.problems += self.strikes.missed()
         figures.problems += [] if writes else ["no fault hit a write"]
         return figures
-
-    async def _settled(self) -> list[str]:
-        """Wait until everything is as it was meant and stays so, or nothing moves any more; gives what is not."""
-        moved, problems = time.monotonic(), [""]
-        while time.monotonic() - moved < (_STANDSTILL if problems else _CALM):
-            before, problems = problems, await self._problems()
-            moved = moved if problems == before else time.monotonic()
-            await asyncio.sleep(0.3)
-        return problems
 
     async def _problems(self) -> list[str]:
         try:
