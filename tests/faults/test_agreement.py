@@ -1,16 +1,21 @@
 """That the agreement is one only where rows and vendors agree."""
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from schemas.delivery import now_utc
 from tests.faults import kinds, others
 from tests.faults.agreement import Happened, problems
 from tests.faults.company import Employee, Fate
-from tests.faults.kinds import CHAIN, KINDS, Duty
+from tests.faults.doors import Books
+from tests.faults.kinds import CHAIN, KINDS, Duty, Vendors
 from tests.faults.rows import Row
+from workers.simulators import anewspring, ispring, kare
+from workers.simulators.acme import PLACE, TENANT, tenancy
 
 _PASSED = Row("live", "VALID", ("valid",), ("closed",)), Happened(1, 0, seated=True, certificates=1, links=1)
 _FAILED = Row("live", "NEW", ("failed",), ("closed",)), Happened(2, 1, seated=True, certificates=0, links=0)
@@ -145,3 +150,46 @@ def test_an_observation_that_nobody_passed_and_a_certificate_is_a_problem() -> N
     row, what = stands(failed)
 
     assert others.problems(failed, row, replace(what, certificates=1, links=1))
+
+
+@pytest.fixture
+def there() -> Vendors:
+    """The vendors before muster has done anything."""
+    environment = anewspring.Environment("key", now_utc)
+    books, account = Books(anewspring.simulator(environment)), ispring.Account("muster", "key", now_utc)
+    made = Vendors(tenancy(), kare.Register("key", "key", now_utc), environment, account, books, random.Random(1))
+    kinds.begin(made)
+    return made
+
+
+def _certified(there: Vendors, one: Duty) -> None:
+    about = {"date_release": "2024-03-15", "name": "n", "action_type": "TRAINING", "resource_id": one.subscriber, "tenant_id": TENANT}
+    certificate = there.tenancy.create("certificate", about)["certificate_id"]
+    there.tenancy.create("certificate-action", {"certificate_id": certificate, "action_id": one.kind, "tenant_id": TENANT})
+
+
+def _seated(there: Vendors, one: Duty) -> None:
+    ids = {"action_session_id": "session", "action_subscription_id": one.subscription}
+    there.tenancy.create("action-session-subscription", {**ids, **PLACE})
+
+
+def _scheduled(there: Vendors, one: Duty) -> None:
+    free = next(number for number in one.exercises if not there.register.interventions[number]["creationStatus"])
+    there.register.update(free, {"creationStatus": 1})
+
+
+def _subscribed(there: Vendors, one: Duty) -> None:
+    there.books.done["subscribe", one.learner, CHAIN[0]] += 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "do"), [("classroom", _seated), ("drill", _scheduled), ("chain", _subscribed), *((kind, _certified) for kind in KINDS)]
+)
+def test_what_is_made_at_a_vendor_is_seen_as_often_as_it_is_made(there: Vendors, kind: str, do: Callable[[Vendors, Duty], None]) -> None:
+    one, company = KINDS[kind].hire(there, 1, kinds.Fate.PASSES), others.Others(there)
+    seen = [company.happened(one)]
+    for _ in range(2):
+        do(there, one)
+        seen.append(company.happened(one))
+
+    assert len({repr(each) for each in seen}) == 3
