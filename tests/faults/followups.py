@@ -17,8 +17,9 @@ from tests.faults.trouble import FAULTS, befallen, misbehave
 from tests.services.muster import Muster
 
 WORKERS = 2
-#: Seconds between two new duties, and without any change after which what is not settled never will be.
-_PACE, _STANDSTILL = 0.3, 30.0
+#: Seconds between two new duties, and without any change after which what is not settled never will be: the hasty wait for up to 86 s
+#: with what failed four times.
+_PACE, _STANDSTILL = 0.3, 90.0
 #: Seconds for which all has to stay as it was meant: longer than what lands late, and than any lease.
 _CALM = 3.0
 #: For so many of them a duty of another kind, too.
