@@ -6,62 +6,34 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import itertools
 import logging
 import random
-import re
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from string import Template
-from typing import Any
 from urllib.parse import quote
 
-import httpx2
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from schemas.delivery import now_utc
-from tests.faults import others
+from tests.faults.doors import Books, Door, Postman
+from tests.faults.kinds import CHAIN, PATIENCE, Vendors
 from tests.faults.load import reached
+from tests.faults.others import SETTINGS as OTHERS
+from tests.faults.others import Others
 from tests.services.muster import SECRET
-from workers.simulators import anewspring, fourhse, kare
-from workers.simulators.acme import ACTION, TENANT, tenancy
-from workers.simulators.faults import Broken, Dropped, Fault, Faults, LandsLate, LostAfter, LostBefore, Slow, TooMany
+from workers.simulators import anewspring, fourhse, ispring, kare
+from workers.simulators.acme import ACTION, CHECKLIST, TENANT, tenancy
+from workers.simulators.faults import Faults
 from workers.simulators.server import served
 
 COURSE = "FIRE-BASIC"
 _KEY = "a-key-of-the-tests"
-_CREATE = "ACTION_SUBSCRIPTION::CREATE"
-#: Of the webhooks about new duties so many never leave 4HSE, and so many of all are sent twice.
-_LOST, _TWICE = 0.1, 0.1
-#: Seconds that a call takes before and after the vendor did what it was asked for.
-_SLOWNESS = 0.04
-#: Seconds after which nobody waits for a seat any more.
-_PATIENCE = 300.0
 #: aNewSpring's tries are between 0.02 s and minutes apart.
 _HASTE = 0.002
-
-#: Everything that may go wrong with a call; what lands late does so before muster believes that it will not.
-_FAULTS: tuple[Callable[[], Fault], ...] = (
-    LostAfter,
-    LostBefore,
-    lambda: Broken(done=True),
-    lambda: Broken(status=502),
-    lambda: LandsLate(seconds=1.0),
-    lambda: TooMany(retry_after="1"),
-    lambda: Dropped(done=True),
-    Dropped,
-    lambda: Slow(seconds=0.4),
-)
-
-
-#: What changes something at a vendor, beside what is created and patched.
-_CHANGES = re.compile("subscribe|/update")
 
 
 class Fate(StrEnum):
@@ -98,98 +70,6 @@ class Employee:
         return f"L{self.number:04d}"
 
 
-class Books:
-    """In front of an app, behind its faults: what it did, whoever heard of it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        #: (function, learner) of every call of aNewSpring's that changed something, with when it first did.
-        self.done: Counter[tuple[str, str]] = Counter()
-        self.first: dict[tuple[str, str], float] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def noted(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] < 300 and scope["method"] == "POST":
-                _, _, function, *of = scope["path"].split("/")
-                key = (function, of[0] if of else "")
-                self.done[key] += 1
-                self.first.setdefault(key, time.monotonic())
-            await send(message)
-
-        await self._app(scope, receive, noted)
-
-
-class Door:
-    """One worker's way to a vendor: knows which of its calls are under way, and lets each take its time."""
-
-    def __init__(self, app: ASGIApp, rng: random.Random) -> None:
-        self._app, self._rng = app, rng
-        self.under_way: Counter[tuple[str, str]] = Counter()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def slowly(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await asyncio.sleep(self._rng.uniform(0, _SLOWNESS))
-            await send(message)
-
-        call = (scope["method"], scope["path"])
-        self.under_way[call] += 1
-        try:
-            # What has been sent is done, even if its sender is gone by then.
-            kept = await _kept(receive)
-            await asyncio.sleep(self._rng.uniform(0, _SLOWNESS))
-            await self._app(scope, kept, slowly)
-        finally:
-            self.under_way[call] -= 1
-            self.under_way += Counter()
-
-    def writing(self) -> bool:
-        """Whether something that changes the vendor is under way."""
-        return any(path.endswith("/create") or method == "PATCH" or _CHANGES.search(path) for method, path in self.under_way)
-
-
-class Postman:
-    """4HSE's webhooks, through a gateway that tries until somebody takes them; some it loses, some it brings twice."""
-
-    def __init__(self, urls: Mapping[str, str], rng: random.Random, *, reliable: bool) -> None:
-        self._urls, self._rng = urls, rng
-        self._lost, self._twice = (0.0, 0.0) if reliable else (_LOST, _TWICE)
-        self._client = httpx2.AsyncClient(trust_env=False, verify=False, timeout=5.0)
-        self.delivered, self.lost, self.cut_off = 0, 0, 0
-        self.refused: list[int] = []
-        #: Whether one is under way now.
-        self.under_way = False
-
-    async def __call__(self, event: str, body: Mapping[str, Any]) -> None:
-        """Bring one."""
-        if event == _CREATE and self._rng.random() < self._lost:
-            self.lost += 1
-            return
-        for _ in range(1 + (self._rng.random() < self._twice)):
-            for pause in itertools.repeat(0.1):
-                if await self._brought(event, body):
-                    break
-                await asyncio.sleep(pause)
-
-    async def close(self) -> None:
-        """Bring no more."""
-        await self._client.aclose()
-
-    async def _brought(self, event: str, body: Mapping[str, Any]) -> bool:
-        self.under_way = True
-        try:
-            answer = await self._client.post(self._urls[event], json=body)
-        except httpx2.HTTPError as error:
-            self.cut_off += not isinstance(error, httpx2.ConnectError)
-            return False
-        finally:
-            self.under_way = False
-        if answer.status_code != 200:
-            self.refused.append(answer.status_code)
-        self.delivered += answer.status_code == 200
-        return answer.status_code == 200
-
-
 @dataclass(slots=True)
 class Company:
     """All vendors, everybody's fate, and the switches."""
@@ -198,7 +78,7 @@ class Company:
     tenancy: fourhse.Tenancy
     environment: anewspring.Environment
     books: Books
-    others: others.Others
+    others: Others
     faults: Mapping[str, Faults]
     #: By worker, then by account.
     doors: list[dict[str, Door]] = field(default_factory=list)
@@ -210,11 +90,12 @@ class Company:
     _lives: set[asyncio.Task[None]] = field(default_factory=set)
 
     def settings(self, key: Path, *, wide: bool = False) -> str:
-        """Accounts and the rule, as `muster.toml` has them, with the first worker's addresses; `wide`: and all other rules, and Kare."""
+        """Accounts and the rule, as `muster.toml` has them, with the first worker's addresses; `wide`: and all other rules and accounts."""
         key.write_text(_KEY)
-        given = {"key": key, "course": COURSE, "limits": _LIMITS, **self.urls[0]}
+        first, second = CHAIN
+        given = {"key": key, "course": COURSE, "limits": _LIMITS, "checklist": CHECKLIST, "first": first, "second": second, **self.urls[0]}
         more = {"sessions": "5s", "fail": '{ wait = "1s", attempts = 2 }'} if wide else {"sessions": "off", "fail": "{ attempts = 1 }"}
-        return _SETTINGS.substitute(given, **more) + (others.SETTINGS.substitute(given) if wide else "")
+        return _SETTINGS.substitute(given, **more) + (OTHERS.substitute(given) if wide else "")
 
     def environment_of(self, worker: int) -> dict[str, str]:
         """Another worker's addresses."""
@@ -247,13 +128,6 @@ class Company:
         self._lives.add(asyncio.create_task(self._live(one)))
         return one
 
-    async def misbehave(self) -> None:
-        """Switch faults on, one after the other, until cancelled."""
-        while True:
-            name = self.rng.choice(tuple(self.faults))
-            self.faults[name].on(self.rng.choice(_FAULTS)())
-            await asyncio.sleep(self.rng.uniform(0.2, 0.8))
-
     async def behave(self) -> None:
         """Whatever is late lands, and nothing goes wrong any more."""
         for one in self.faults.values():
@@ -281,12 +155,12 @@ class Company:
             await asyncio.sleep(self.rng.uniform(0.0, 6.0))
             self.tenancy.delete("action-subscription", one.subscription)
         else:
-            await reached(lambda: self._seated(one), _PATIENCE)
+            await reached(lambda: self._seated(one), PATIENCE)
             one.seen_at = time.monotonic()
             await self._learned(one, 90 if one.fate is Fate.PASSES else 40)
             if one.fate is not Fate.PASSES:
-                before = self.books.done["subscribe", one.learner]
-                await reached(lambda: self.books.done["subscribe", one.learner] > before, _PATIENCE)
+                before = self.books.done["subscribe", one.learner, COURSE]
+                await reached(lambda: self.books.done["subscribe", one.learner, COURSE] > before, PATIENCE)
                 await self._learned(one, 90 if one.fate is Fate.RETRIES else 40)
         one.over = True
 
@@ -297,7 +171,7 @@ class Company:
 
     def _seated(self, one: Employee) -> bool:
         """Whether muster has seen to a seat."""
-        return one.learner in self.enrolled if one.seated else self.books.done["subscribe", one.learner] > 0
+        return one.learner in self.enrolled if one.seated else self.books.done["subscribe", one.learner, COURSE] > 0
 
 
 @asynccontextmanager
@@ -308,10 +182,11 @@ async def company(rng: random.Random, workers: int = 2) -> AsyncIterator[Company
     made, environment = tenancy(), anewspring.Environment(_KEY, now_utc)
     environment.add_course(COURSE, anewspring.Activity("EXAM"))
     books = Books(anewspring.simulator(environment))
-    register = kare.Register(_KEY, _KEY, now_utc)
+    register, account = kare.Register(_KEY, _KEY, now_utc), ispring.Account("muster", _KEY, now_utc)
     faults = {"hse": Faults(fourhse.simulator(made, fourhse.Keycloak({}, keys={_KEY}))), "lms": Faults(books)}
-    faults["kare"] = Faults(kare.simulator(register))
-    one = Company(rng, made, environment, books, others.Others(made, register, rng), faults)
+    faults |= {"kare": Faults(kare.simulator(register)), "ispring": Faults(ispring.simulator(account))}
+    other = Others(Vendors(made, register, environment, account, books, rng))
+    one = Company(rng, made, environment, books, other, faults)
     async with AsyncExitStack() as stack:
         for _ in range(workers):
             doors = {name: Door(app, rng) for name, app in faults.items()}
@@ -319,21 +194,6 @@ async def company(rng: random.Random, workers: int = 2) -> AsyncIterator[Company
             one.urls.append({name: await stack.enter_async_context(served(door)) for name, door in doors.items()})
         stack.push_async_callback(one.close)
         yield one
-
-
-async def _kept(receive: Receive) -> Receive:
-    """A request's body in hand; after it come the messages that come."""
-    first = await receive()
-    body, more = first.get("body", b""), first.get("more_body", False)
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def given() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return given
 
 
 def _signature(body: bytes) -> Mapping[str, str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.faults.agreement import read
 from tests.faults.company import COURSE, Company, company
+from tests.faults.rows import read
 from tests.services.muster import Muster
 from workers.simulators.acme import ACTION, PLACE, TENANT
 
@@ -65,7 +65,7 @@ class Following:
     def effects(self, learner: Learner) -> tuple[int, int]:
         """How often they were subscribed and unsubscribed at aNewSpring."""
         done = self.company.books.done
-        return done["subscribe", learner.code], done["unsubscribe", learner.code]
+        return done["subscribe", learner.code, COURSE], done["unsubscribe", learner.code, COURSE]
 
     def certificates(self, learner: Learner) -> list[Mapping[str, Any]]:
         """Their certificates at 4HSE."""

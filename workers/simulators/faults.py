@@ -163,6 +163,8 @@ class Faults:
         self._late = Late()
         #: (method, path) of the last requests that came, whatever became of them.
         self.seen: deque[tuple[str, str]] = deque(maxlen=10_000)
+        #: (fault, method, path) of the last requests that met one.
+        self.played: deque[tuple[Fault, str, str]] = deque(maxlen=10_000)
 
     def on(self, *faults: Fault) -> None:
         """Switch faults on, behind those that are."""
@@ -187,7 +189,10 @@ class Faults:
             return await exchange.through()
         self.seen.append((scope["method"], scope["path"]))
         fault = next((switch.fault for switch in self._switches if switch.takes(scope)), None)
-        return await (fault.play(exchange, self._late) if fault else exchange.through())
+        if fault is None:
+            return await exchange.through()
+        self.played.append((fault, scope["method"], scope["path"]))
+        return await fault.play(exchange, self._late)
 
 
 class _Switch:

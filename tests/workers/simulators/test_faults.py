@@ -140,6 +140,15 @@ async def test_every_request_is_counted_whatever_became_of_it() -> None:
         assert (switches.count("/b"), switches.count("*", "POST"), switches.count("*", "GET")) == (2, 3, 0)
 
 
+async def test_what_met_which_fault_is_told() -> None:
+    fault = TooMany(method="POST")
+    async with switched(fault) as (client, switches, _):
+        for method in ("GET", "POST", "POST"):
+            await ended(client, method, "/a")
+
+        assert list(switches.played) == [(fault, "POST", "/a")]
+
+
 async def test_a_server_that_ends_leaves_no_request_hanging_and_its_port_free() -> None:
     switches = Faults(Counter())
     switches.on(LostBefore(times=None))
