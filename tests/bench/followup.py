@@ -102,7 +102,9 @@ async def _run(home: Path, broker: str, database: str, skew: float, seconds: int
     timed = Timed(anewspring.simulator(environment))
     (home / "key").write_text(_KEY)
     async with served(fourhse.simulator(company, fourhse.Keycloak({}, keys={_KEY}))) as hse, served(timed) as lms:
-        muster = Muster(home, broker=broker, database=database, tables=_TABLES.format(skew=skew, hse=hse, lms=lms, course=COURSE))
+        muster = Muster(
+            home, broker=broker, database=database, tables=_TABLES.format(skew=skew, hse=hse, lms=lms, course=COURSE), forks=False
+        )
         try:
             await asyncio.to_thread(_start, muster)
             sent = await _send(muster, company, people)

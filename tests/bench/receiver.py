@@ -1,7 +1,6 @@
 """`muster receive` for the benchmarks: the real process on a private broker, with the load's senders as its sources."""
 
 import json
-import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from schemas.logs import Log
 from tests.bench.senders import SENDERS
 from tests.services import until
-from tests.services.muster import Muster
+from tests.services.muster import Muster, Process
 from tests.services.rabbitmq import RabbitMQ
 
 
@@ -17,11 +16,11 @@ class Receiver:
     """One receiver process."""
 
     def __init__(self, home: Path, node: RabbitMQ) -> None:
-        self._muster = Muster(home, broker=node.url(), sources=())
+        self._muster = Muster(home, broker=node.url(), sources=(), forks=False)
         with self._muster.config.open("a") as config:
             config.writelines(sender.settings for sender in SENDERS)
         self.port, self.config = self._muster.port, self._muster.config
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def start(self) -> None:
         """Start it, and wait until it is connected to the broker."""

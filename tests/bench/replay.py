@@ -95,7 +95,7 @@ class Scene:
 
     def __init__(self, home: Path, node: RabbitMQ, url: str, count: int, alone: float) -> None:
         self._home, self._node, self._url, self.count, self._alone = home, node, url, count, alone
-        self._muster = Muster(home / "muster", broker=node.url(), database=url)
+        self._muster = Muster(home / "muster", broker=node.url(), database=url, forks=False)
 
     def set_up(self) -> tuple[str, str]:
         """Processes and log; says what they run on."""

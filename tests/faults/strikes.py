@@ -6,7 +6,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from subprocess import Popen
 
 import asyncpg
 
@@ -17,7 +16,7 @@ from tests.faults.hasty import SHORTEST
 from tests.faults.load import reached
 from tests.faults.trial import Figures, Ground
 from tests.services import free_port, listens, until
-from tests.services.muster import Muster
+from tests.services.muster import Muster, Process
 from workers.statements import as_time
 
 #: So many tries for each kill that has to hit something.
@@ -41,8 +40,8 @@ class Strikes:
         self.rng, self.embedded = company.rng, embedded
         self.hits: Counter[str] = Counter()
         self._ports = [free_port() for _ in company.doors]
-        self._workers: list[Popen[bytes]] = []
-        self._receiver: Popen[bytes] | None = None
+        self._workers: list[Process] = []
+        self._receiver: Process | None = None
 
     async def start(self) -> None:
         """Start all of them."""
@@ -150,7 +149,7 @@ class Strikes:
             return sum(as_time(one["due_at"]) > now_utc() for one in found)
         return 0
 
-    async def _started(self, number: int) -> Popen[bytes]:
+    async def _started(self, number: int) -> Process:
         if self.embedded:
             return await asyncio.to_thread(self.muster.start, "serve")
         environment = self.company.environment_of(number) | {"MUSTER_LOCAL__WORKER_PORT": str(self._ports[number])}

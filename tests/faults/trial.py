@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
 
 import httpx2
 
@@ -16,7 +15,7 @@ from receiver import spool
 from schemas.logs import Log
 from tests.faults.ledger import Audit, Ledger, applied, books
 from tests.faults.load import FORWARDER, Load
-from tests.services.muster import Muster
+from tests.services.muster import Muster, Process
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
@@ -89,7 +88,7 @@ class Trial:
         self.embedded = embedded
         self.commands = ("serve",) if embedded else ("receive", "work")
         self.database = f"sqlite://{self.muster.data_dir / 'muster.sqlite3'}" if embedded else ground.postgres.url(self.own)
-        self._processes: dict[str, Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
 
     async def start(self, command: str) -> None:
         """Start one of the processes, and wait until it listens."""

@@ -1,4 +1,4 @@
-"""`muster …` as a process of its own, run to its end: the real command line, forked from a process that knows its modules by then.
+"""`muster …` as a process of its own: the real command line, forked from a process that knows its modules by then.
 
 Importing them costs most commands ten times what they do, and there are some thousand commands in the tests.
 """
@@ -6,9 +6,10 @@ Importing them costs most commands ten times what they do, and there are some th
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,28 +20,73 @@ _FORKED.set_forkserver_preload(["tests.services.preloaded"])
 _KEPT = ("PATH", "HOME", "TZ", "LANG")
 
 
+class Running:
+    """A command that was started, with what `subprocess.Popen` offers of one. It leads a session of its own."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        streams: tuple[str, str, str],
+        program: str = "workers.cli",
+    ) -> None:
+        given = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(environment)
+        self.args = ["muster", *arguments]
+        self._process = _FORKED.Process(target=_muster, args=(program, self.args, str(cwd), given, streams), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, a signal as its negative number; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The same."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        if (code := self.returncode) is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to it while it runs."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
 def run(
     *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None, answer: str = "", program: str = "workers.cli"
 ) -> subprocess.CompletedProcess[str]:
     """Run `muster` with these arguments in a folder, with nothing in its environment but what is given; `answer` is typed at it."""
     with TemporaryDirectory() as kept:
-        streams = [Path(kept) / name for name in ("in", "out", "err")]
-        streams[0].write_text(answer)
-        given = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(environment or {})
-        process = _FORKED.Process(target=_muster, args=(program, arguments, str(cwd), given, [str(path) for path in streams]))
-        process.start()
-        process.join(_TIMEOUT)
-        code = process.exitcode
-        if code is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(["muster", *arguments], _TIMEOUT, streams[1].read_bytes(), streams[2].read_bytes())
-        process.close()
-        return subprocess.CompletedProcess(["muster", *arguments], code, *(path.read_text() for path in streams[1:]))
+        typed, out, err = (Path(kept) / name for name in ("in", "out", "err"))
+        typed.write_text(answer)
+        running = Running(arguments, cwd, environment or {}, (str(typed), str(out), str(err)), program)
+        try:
+            code = running.wait(_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise subprocess.TimeoutExpired(running.args, _TIMEOUT, out.read_bytes(), err.read_bytes()) from None
+        return subprocess.CompletedProcess(running.args, code, out.read_text(), err.read_text())
 
 
-def _muster(program: str, arguments: tuple[str, ...], cwd: str, environment: Mapping[str, str], streams: list[str]) -> None:
+def _muster(program: str, arguments: list[str], cwd: str, environment: Mapping[str, str], streams: tuple[str, str, str]) -> None:
     """What happens in the forked process: everything as if it had been started by a shell."""
+    os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -49,5 +95,5 @@ def _muster(program: str, arguments: tuple[str, ...], cwd: str, environment: Map
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = os.fdopen(0, closefd=False)
-    sys.argv = ["muster", *arguments]
+    sys.argv = arguments
     runpy.run_module(program, run_name="__main__")

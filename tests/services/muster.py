@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.services import commands, free_port, listens, until
+
+Process = subprocess.Popen[bytes] | commands.Running
 
 SECRET = "a-secret-of-the-tests"
 
@@ -34,7 +36,7 @@ verify = {{ secrets = ["{secret}"] }}
 
 
 class Muster:
-    """A settings file and the processes that run on it."""
+    """A settings file and the processes that run on it; those that it starts are forked, too, unless they are measured or changed."""
 
     def __init__(
         self,
@@ -46,8 +48,9 @@ class Muster:
         sources: Sequence[tuple[str, str]] = (("hse", "4hse"), ("lms", "anewspring"), ("ispring", "ispring")),
         tables: str = "",
         program: str = "workers.cli",
+        forks: bool = True,
     ) -> None:
-        self.home, self._program = home, program
+        self.home, self._program, self._forks = home, program, forks and program == "workers.cli"
         home.mkdir(parents=True, exist_ok=True)
         self.port, self.receiver_port, self.worker_port = free_port(), free_port(), free_port()
         self.data_dir = home / "data"
@@ -64,7 +67,7 @@ class Muster:
                 sources="".join(_SOURCE.format(name=name, vendor=vendor, account=name, secret=SECRET) for name, vendor in sources) + tables,
             )
         )
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[Process] = []
 
     @property
     def url(self) -> str:
@@ -85,26 +88,30 @@ class Muster:
             raise RuntimeError(f"muster {' '.join(arguments)} exited {done.returncode}: {done.stdout}{done.stderr}")
         return done
 
-    def start(self, command: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(self, command: str, environment: dict[str, str] | None = None) -> Process:
         """Start `serve`, `receive` or `work`, and wait until it listens; its log goes to `{command}.log`.
 
         A second one of a kind needs ports, and a receiver a data_dir, of its own: give them in `environment`.
         """
         port = self.worker_port if command == "work" else self.receiver_port
-        with (self.home / f"{command}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self._program, command],
-                env=self._environment | (environment or {}),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = self._forked(command, environment or {}) if self._forks else self._spawned(command, environment or {})
         self._running.append(process)
         if not environment:
             until(lambda: listens(port) or process.poll() is not None, 20, f"the start of {command}")
         if process.poll() is not None:
             raise RuntimeError(f"{command} exited {process.returncode}: {self.log(command)[-2000:]}")
         return process
+
+    def _forked(self, command: str, environment: Mapping[str, str]) -> commands.Running:
+        log = str(self.home / f"{command}.log")
+        given = {"MUSTER_CONFIG": str(self.config)} | dict(environment)
+        return commands.Running([command], self.home, given, (os.devnull, log, log), self._program)
+
+    def _spawned(self, command: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with (self.home / f"{command}.log").open("ab") as log:
+            program = [sys.executable, "-m", self._program, command]
+            given = self._environment | dict(environment)
+            return subprocess.Popen(program, env=given, stdout=log, stderr=log, start_new_session=True)
 
     def log(self, command: str) -> str:
         """What a command's processes have logged so far."""
