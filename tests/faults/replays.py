@@ -21,10 +21,12 @@ from workers.log import Entry, record
 from workers.statements import as_uuid
 from workers.statements import run as statement
 
-#: Deliveries of so many kills squared: 100,000 of 50.
-_EACH = 40
+#: Deliveries of so many kills squared: 100,000 of 50; and the least that takes as long as a few kills.
+_EACH, _LEAST = 40, 12_000
 #: So many tries for each kill that has to hit something.
 _TRIES = 3
+#: So many times a worker is stopped until it has something in its hands.
+_GRABS = 6
 #: A replay that nothing moves any more counts as lost: seconds.
 _STANDSTILL = 120.0
 
@@ -43,7 +45,7 @@ async def _replayed(ground: Ground, name: str, *, embedded: bool) -> Figures:
     async with trial(ground, name, embedded=embedded) as one:
         database = await open_database(one.database)
         try:
-            given_up = await _given_up(database, _EACH * ground.kills**2)
+            given_up = await _given_up(database, max(_LEAST, _EACH * ground.kills**2))
             replaying = _Replaying(one, database)
             await replaying.killed(len(given_up))
             await replaying.ends()
@@ -78,7 +80,10 @@ class _Replaying:
         for _ in range(kills * _TRIES):
             left = count - await self._done()
             await self._passes(count - left + int(left * rng.uniform(0.3, 1.0) / (kills - figures.hit + 1)))
-            victim = rng.choice([*cut])
+            if self._process.poll() is not None and (done := await self._done()) < count:  # it left, for nobody was there for long
+                await self._resume()
+                await self._passes(done + 1)
+            victim = min(cut, key=lambda name: (cut[name], rng.random()))
             figures.faults, figures.hit = figures.faults + 1, figures.hit + await self._kill(victim, count)
             cut[victim] += 1
             if figures.hit == kills:
@@ -99,8 +104,7 @@ class _Replaying:
     async def _kill(self, victim: str, count: int) -> bool:
         """kill -9, and begin again; whether it hit something under way."""
         if victim == self._worker:
-            self._one.signal(self._worker, signal.SIGSTOP)
-            hit = await self._in_hand()
+            hit = await self._stopped_at_work()
             await self._one.kill(self._worker)
             await self._one.start(self._worker)
             return hit
@@ -110,6 +114,16 @@ class _Replaying:
         await asyncio.to_thread(self._process.wait, 10)
         await self._resume()
         return hit
+
+    async def _stopped_at_work(self) -> bool:
+        """Stop the worker in its tracks, with something in its hands if that can be; whether there is."""
+        for _ in range(_GRABS):
+            self._one.signal(self._worker, signal.SIGSTOP)
+            if await self._in_hand():
+                return True
+            self._one.signal(self._worker, signal.SIGCONT)
+            await asyncio.sleep(self._one.rng.uniform(0.05, 0.3))
+        return False
 
     async def _in_hand(self) -> bool:
         """Whether the worker, which stands still, was given replays that it did not settle."""
