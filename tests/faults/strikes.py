@@ -154,7 +154,7 @@ class Strikes:
             return await asyncio.to_thread(self.muster.start, "serve")
         environment = self.company.environment_of(number) | {"MUSTER_LOCAL__WORKER_PORT": str(self._ports[number])}
         process = await asyncio.to_thread(self.muster.start, "work", environment)
-        await asyncio.to_thread(until, lambda: listens(self._ports[number]) or process.poll() is not None, 20, "a worker's start")
+        await asyncio.to_thread(until, lambda: listens(self._ports[number]) or process.poll() is not None, 60, "a worker's start")
         if process.poll() is not None:
             raise RuntimeError(f"work exited {process.returncode}: {self.muster.log('work')[-2000:]}")
         return process

@@ -97,7 +97,7 @@ class Muster:
         process = self._forked(command, environment or {}) if self._forks else self._spawned(command, environment or {})
         self._running.append(process)
         if not environment:
-            until(lambda: listens(port) or process.poll() is not None, 20, f"the start of {command}")
+            until(lambda: listens(port) or process.poll() is not None, 60, f"the start of {command}")
         if process.poll() is not None:
             raise RuntimeError(f"{command} exited {process.returncode}: {self.log(command)[-2000:]}")
         return process
