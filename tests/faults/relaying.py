@@ -33,7 +33,7 @@ async def relay(ground: Ground) -> Figures:
     async with trial(ground, "relay") as one:
         database = await open_database(one.database)
         try:
-            async with _listening(ground.rabbitmq.url(one.own)) as heard:
+            async with _listening(one.broker) as heard:
                 telling = _Telling(one, database)
                 async with telling.at_it():
                     await telling.killed()

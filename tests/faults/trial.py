@@ -77,11 +77,11 @@ class Trial:
     def __init__(self, ground: Ground, name: str, *, embedded: bool) -> None:
         self.ground, self.figures, self.ledger = ground, Figures(name), Ledger()
         self.rng = random.Random(f"{ground.seed}/{name}")
-        #: Its own virtual host and database.
-        self.own = f"{name}{time.monotonic_ns()}"
+        #: Its own database, and the address of its own virtual host.
+        self.own, self.broker = f"{name}{time.monotonic_ns()}", "" if embedded else ground.rabbitmq.vhost()
         self.muster = Muster(
             ground.home / name,
-            broker=None if embedded else f"{ground.rabbitmq.vhost()}?heartbeat={HEARTBEAT}",
+            broker=None if embedded else f"{self.broker}?heartbeat={HEARTBEAT}",
             database=None if embedded else ground.postgres.create(self.own),
             tables=FORWARDER,
         )
@@ -134,7 +134,7 @@ class Trial:
         """Messages in the broker's queues: all, or those `messages_unacknowledged`."""
         if self.embedded:
             return 0
-        listed = await asyncio.to_thread(self.ground.rabbitmq.ctl, "list_queues", "-p", self.own, kind)
+        listed = await asyncio.to_thread(self.ground.rabbitmq.ctl, "list_queues", "-p", self.broker.rpartition("/")[2], kind)
         return sum(int(line) for line in listed.split() if line.isdigit())
 
     async def settled(self) -> Audit:

@@ -103,9 +103,10 @@ class Muster:
         return process
 
     def _forked(self, command: str, environment: Mapping[str, str]) -> commands.Running:
-        log = str(self.home / f"{command}.log")
+        log = self.home / f"{command}.log"
+        log.touch()
         given = {"MUSTER_CONFIG": str(self.config)} | dict(environment)
-        return commands.Running([command], self.home, given, (os.devnull, log, log), self._program)
+        return commands.Running([command], self.home, given, (os.devnull, str(log), str(log)), self._program)
 
     def _spawned(self, command: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with (self.home / f"{command}.log").open("ab") as log:
