@@ -12,7 +12,7 @@ from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ
 
 # An example takes as long as the machine lets it: how long, the benchmarks measure.
-settings.register_profile("muster", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("muster", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("muster")
 
 

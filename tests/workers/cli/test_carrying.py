@@ -67,8 +67,7 @@ async def test_effects_need_a_yes_and_without_serve_it_waits(here: Muster, tmp_p
     there = Muster(tmp_path / "there")
     there.run("init")
 
-    command = [sys.executable, "-m", "workers.cli", "deliveries", "import", str(file), "--with-effects"]
-    refused = subprocess.run(command, env=there._environment, input="n\n", capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221 - alone
+    refused = there.run("deliveries", "import", str(file), "--with-effects", check=False, answer="n\n")
     waiting = there.run("deliveries", "import", str(file))
 
     assert (refused.returncode, "people may be enrolled" in refused.stderr) == (1, True)

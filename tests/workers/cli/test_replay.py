@@ -92,7 +92,7 @@ async def test_nobody_who_says_no_has_anything_replayed(idle: Muster) -> None:
     await buried(idle, [created("a")])
 
     for answer in ("n\n", ""):
-        refused = _answered(idle, answer, "replay", "--state", "dead")
+        refused = idle.run("replay", "--state", "dead", check=False, answer=answer)
         assert (refused.returncode, "Replay 1 delivery?" in refused.stderr) == (1, True)
 
     assert said(idle, "replay", "--list") == []
@@ -304,8 +304,3 @@ async def _watched(muster: Muster, *arguments: str) -> tuple[int, str]:
             shown += found
     os.close(ours)
     return await process.wait(), re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
-
-
-def _answered(muster: Muster, answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "workers.cli", *arguments]
-    return subprocess.run(command, env=muster._environment, input=answer, capture_output=True, text=True, timeout=60, check=False)
