@@ -146,6 +146,7 @@ def quiet_at(muster: Muster) -> Any:
 def test_embedded_the_receiver_tells_of_itself_without_a_broker(tmp_path: Path) -> None:
     muster = Muster(tmp_path, receiver="heartbeat = 0.5")
     with closing(muster):
+        muster.run("init")
         muster.start("serve")
         until(lambda: len(receivers(muster)), 30, "the heartbeat")
         (told,) = receivers(muster)
