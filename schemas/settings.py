@@ -70,7 +70,7 @@ class LocalSettings(_Section):
 class WorkerSettings(_Section):
     """`[worker]`: how much is taken at once."""
 
-    batch: Annotated[int, Field(ge=1, le=5000)] = 500
+    batch: Annotated[int, Field(ge=1, le=2000)] = 500
     linger: Annotated[float, Field(ge=0, le=1, description="Seconds to gather a batch once its first delivery is there.")] = 0.005
     prefetch: Annotated[int, Field(ge=1, le=1000, description="AMQP messages handed out ahead of their acknowledgement.")] = 50
     replay_prefetch: Annotated[int, Field(ge=1, le=1000, description="The same for replays, which live deliveries go before.")] = 4

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 from workers.database import Connection, Dialect
@@ -16,7 +17,7 @@ from workers.database import Connection, Dialect
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Upsert:
     """An insert of `columns` (name to PostgreSQL type) that updates on a conflict of `key` where `when` holds.
 
@@ -41,7 +42,7 @@ class Upsert:
         """
         if not rows:
             return []
-        query = (self._postgres() if dialect == "postgres" else self._sqlite()) + (f" RETURNING {', '.join(self.key)}" if noting else "")
+        query = _query(self, dialect, noting=noting)
         written: list[dict[str, Any]] = []
         if dialect == "postgres":
             arrays = [[_POSTGRES.get(kind, _same)(row[name]) for row in rows] for name, kind in self.columns.items()]
@@ -53,6 +54,10 @@ class Upsert:
             else:
                 await connection.execute_many(query, values)
         return [tuple(row[name] for name in self.key) for row in written]
+
+    def query(self, dialect: Dialect) -> str:
+        """The statement, without what it is to give."""
+        return self._postgres() if dialect == "postgres" else self._sqlite()
 
     def _postgres(self) -> str:
         arrays = ", ".join(f"${n}::{_ARRAY.get(kind, kind)}[]" for n, kind in enumerate(self.columns.values(), 1))
@@ -74,6 +79,11 @@ class Upsert:
         updates = ", ".join(f"{name} = {value}" for name, value in values.items())
         action = f"UPDATE SET {updates} WHERE {self.when}" if updates else "NOTHING"
         return re.sub(r"\bnew\.", "excluded.", f"ON CONFLICT ({', '.join(self.key)}) DO {action}")
+
+
+@cache
+def _query(upsert: Upsert, dialect: Dialect, *, noting: bool) -> str:
+    return upsert.query(dialect) + (f" RETURNING {', '.join(upsert.key)}" if noting else "")
 
 
 def _same(value: Any) -> Any:

@@ -6,7 +6,7 @@ a supervisor instead of RobustConnection: connect with a deadline, declare, cons
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -51,8 +51,7 @@ class Consumer:
         self._url, self._settings, self._watch = url, settings, watch
         self._live: asyncio.Queue[Handed] = asyncio.Queue()
         self._replays: asyncio.Queue[Handed] = asyncio.Queue()
-        self._turns = Turns(self._live, self._replays)
-        self._grown = asyncio.Event()
+        self._turns = Turns()
         #: The consumers over the connection that stands, and whether to believe in those of a new one only once they hear.
         self._ears: list[Ear] = []
         self._doubted = False
@@ -78,36 +77,25 @@ class Consumer:
             await asyncio.sleep(RECONNECT_PAUSE)
 
     async def take(self) -> Batch:
-        """Gather what is there, and if no replay waits what arrives within `linger`, up to `batch` deliveries; of replays one message."""
-        source = await self._next()
-        gathered = [source.get_nowait()]
-        opened = [gathered[0].batch]
-        if source is self._live:
-            with suppress(TimeoutError):
-                # While replays have their turn, more gathers than while nothing is done.
-                async with asyncio.timeout(self._settings.linger if self._replays.empty() else 0):
-                    while sum(map(len, opened)) < self._settings.batch:
-                        gathered.append(await source.get())
-                        opened.append(gathered[-1].batch)
-        self._turns.took(source, emptied=source.empty())
-        return Batch(
-            fresh=[*itertools.chain.from_iterable(one.fresh for one in opened)],
-            suspects=[*itertools.chain.from_iterable(one.suspects for one in opened)],
-            dead=[*itertools.chain.from_iterable(one.dead for one in opened)],
-            held=[*itertools.chain.from_iterable(one.held for one in opened)],
-            heartbeats=[*itertools.chain.from_iterable(one.heartbeats for one in opened)],
-            replays=source is self._replays,
-            ticket=gathered,
-        )
+        """Gather what is there, and if nothing was what arrives within `linger`, up to `batch` deliveries."""
+        linger = 0.0  # what has come while another batch was worked off has gathered already
+        if self._live.empty():
+            self._turns.idle()
+            linger = self._settings.linger
+        gathered = [await self._live.get()]
+        self._turns.took_live()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(linger):
+                while sum(len(one.batch) for one in gathered) < self._settings.batch:
+                    gathered.append(await self._live.get())
+        return _together(gathered)
 
-    async def _next(self) -> asyncio.Queue[Handed]:
-        """Wait until something is there, and say where."""
-        while True:
-            for source in self._turns.order():
-                if not source.empty():
-                    return source
-            self._grown.clear()
-            await self._grown.wait()
+    async def take_replays(self) -> Batch:
+        """One message of them, when it is their turn."""
+        while self._replays.empty() or not self._turns.of_replays:
+            await self._turns.move()
+        self._turns.took_replays()
+        return _together([self._replays.get_nowait()], replays=True)
 
     async def settle(self, batch: Batch) -> None:
         """Acknowledge; on a channel that is gone the broker hands the message out again, and its ids tell."""
@@ -179,7 +167,7 @@ class Consumer:
             handed = Handed(message, ear, batch, min((storable_time(one.received_at) for one in batch.deliveries), default=None))
             ear.unsettled.add(handed)
             into.put_nowait(handed)
-            self._grown.set()
+            self._turns.came()
 
         return hand_over
 
@@ -233,6 +221,19 @@ async def declare_at(url: str) -> None:
         await declare(connection)
     finally:
         await connection.close()
+
+
+def _together(gathered: Sequence[Handed], *, replays: bool = False) -> Batch:
+    opened = [one.batch for one in gathered]
+    return Batch(
+        fresh=[*itertools.chain.from_iterable(one.fresh for one in opened)],
+        suspects=[*itertools.chain.from_iterable(one.suspects for one in opened)],
+        dead=[*itertools.chain.from_iterable(one.dead for one in opened)],
+        held=[*itertools.chain.from_iterable(one.held for one in opened)],
+        heartbeats=[*itertools.chain.from_iterable(one.heartbeats for one in opened)],
+        replays=replays,
+        ticket=gathered,
+    )
 
 
 def _opened(message: AbstractIncomingMessage, *, dead_lettered: bool) -> Batch:

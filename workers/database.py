@@ -49,7 +49,19 @@ MODELS = (
 _SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL", "busy_timeout": "10000", "foreign_keys": "ON"}
 #: A black-holed server must not hold a worker for ever: seconds for connecting, and for one statement.
 _CONNECT_TIMEOUT, _STATEMENT_TIMEOUT = 10, 60
+
+
+class _Stateless(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that nothing outlives a transaction on: what asyncpg asks of the server before it is given back has nothing to undo."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 _POSTGRES_CREDENTIALS = {
+    "connection_class": _Stateless,
+    # Above asyncpg's default of 15 KB a statement is parsed anew each time; the mirror's is longer.
+    "max_cacheable_statement_size": 64 * 1024,
     "timeout": _CONNECT_TIMEOUT,
     "command_timeout": _STATEMENT_TIMEOUT,
     # A plan kept from when a table was nearly empty reads all of it, once per delivery, until statistics are next gathered.

@@ -5,10 +5,9 @@ Where batches come from is an Inlet: RabbitMQ (`workers/consumer.py`) or, embedd
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 import stamina
 import structlog
@@ -26,12 +25,8 @@ log = structlog.get_logger()
 
 #: Seconds that the database may be away before the inlet is told to stop handing out.
 PATIENCE = 5.0
-#: Replays that are handed out at once: a live delivery that comes meanwhile waits for so many at most.
-REPLAYS_AT_ONCE = 50
 #: Live batches of a backlog before replays have a turn all the same.
 _PRECEDENCE = 8
-
-Source = TypeVar("Source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +63,52 @@ class Batch:
         return itertools.chain(self.fresh, self.suspects, (delivery for delivery, *_ in self.dead))
 
 
-class Turns(Generic[Source]):
-    """Whose turn it is: live deliveries go first, replays after each batch that was all that waited; behind a backlog, one turn in nine."""
+class Turns:
+    """Whose turn it is: that of replays while no live delivery waits or is worked off, and in a backlog of those after eight batches."""
 
-    def __init__(self, live: Source, replays: Source) -> None:
-        self._live, self._replays = live, replays
+    def __init__(self) -> None:
+        self._idle, self._in_a_row, self._moved = True, 0, asyncio.Event()
+
+    @property
+    def of_replays(self) -> bool:
+        """Whether replays may be taken."""
+        return self._idle or self._in_a_row >= _PRECEDENCE
+
+    def idle(self) -> None:
+        """No live delivery waits, and none is worked off."""
+        self._idle, self._in_a_row = True, 0
+        self._moved.set()
+
+    def took_live(self) -> None:
+        """A batch of live deliveries is to be worked off."""
+        self._idle, self._in_a_row = False, self._in_a_row + 1
+        self._moved.set()
+
+    def took_replays(self) -> None:
+        """So is one of replays."""
         self._in_a_row = 0
 
-    def order(self) -> tuple[Source, Source]:
-        """Where to look for the next batch, and where else if nothing is there."""
-        return (self._live, self._replays) if self._in_a_row < _PRECEDENCE else (self._replays, self._live)
+    def came(self) -> None:
+        """There is something new to be taken."""
+        self._moved.set()
 
-    def took(self, source: Source, *, emptied: bool) -> None:
-        """The next batch is from there; `emptied`: it is all that waited."""
-        if source is self._replays:
-            self._in_a_row = 0
-        else:
-            # What comes while replays have their turn gathers to the next batch: a live delivery waits for one turn of theirs at most.
-            self._in_a_row = _PRECEDENCE if emptied else self._in_a_row + 1
+    async def move(self) -> None:
+        """Wait until any of this happens."""
+        self._moved.clear()
+        await self._moved.wait()
 
 
 class Inlet(Protocol):
-    """Where batches come from."""
+    """Where batches come from: live deliveries and replays, each to be taken and settled by itself."""
 
     async def run(self) -> None:
         """Do what it takes to have batches, for ever; cancelled when the last one is settled."""
 
     async def take(self) -> Batch:
-        """Wait for the next batch."""
+        """Wait for the next batch of live deliveries."""
+
+    async def take_replays(self) -> Batch:
+        """Wait for the next of replays, and for their turn."""
 
     async def settle(self, batch: Batch) -> None:
         """The batch is committed: it need not be handed out again. Failing to say so is harmless."""
@@ -112,7 +125,11 @@ def nobody(_deliveries: int, _seconds: float) -> None:
 
 
 class Lane:
-    """One batch at a time from an inlet through the pipeline; `told` hears how large each was, and how long it took."""
+    """From an inlet through the pipeline: live deliveries a batch at a time, and beside them replays a batch at a time.
+
+    So a live delivery waits for none of the replays, whose turn it was before it came; where the database has one writer, for one batch.
+    `told` hears how large each batch was, and how long it took.
+    """
 
     def __init__(
         self,
@@ -123,29 +140,38 @@ class Lane:
         told: Callable[[int, float], None] = nobody,
     ) -> None:
         self._inlet, self._pipeline, self._database, self._patience, self._told = inlet, pipeline, database, patience, told
-        #: What is under way.
-        self.batch = Batch()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        #: The live deliveries that are under way.
+        self.live = Batch()
+        self._under_way = set[asyncio.Task[None]]()
         #: Why the database cannot be used; None while it can.
         self.held_up: str | None = None
         self.tally = Tally()
 
     async def run(self) -> None:
-        """Work until cancelled; a batch that is under way is finished by `finish`."""
-        while True:
-            batch = await self._inlet.take()
-            self._idle.clear()
-            await asyncio.shield(self._work(batch))
+        """Work until cancelled; what is under way is finished by `finish`."""
+        both = [asyncio.create_task(self._work_off(take)) for take in (self._inlet.take, self._inlet.take_replays)]
+        try:
+            await asyncio.gather(*both)
+        finally:
+            for one in both:
+                one.cancel()
 
     async def finish(self, grace: float) -> None:
-        """Wait for the batch under way, at most `grace` seconds; unsettled it is handed out again, which is harmless."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
+        """Wait for what is under way, at most `grace` seconds; unsettled it is handed out again, which is harmless."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace)
+
+    async def _work_off(self, take: Callable[[], Awaitable[Batch]]) -> None:
+        while True:
+            work = asyncio.create_task(self._work(await take()))
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
+            await asyncio.shield(work)
 
     async def _work(self, batch: Batch) -> None:
-        self.batch, began = batch, asyncio.get_running_loop().time()
+        began = asyncio.get_running_loop().time()
+        if not batch.replays:
+            self.live = batch
         try:
             tally = await self._applied(batch)
             await self._inlet.settle(batch)
@@ -155,8 +181,8 @@ class Lane:
                 self._told(len(batch), seconds)
                 log.info(Log.BATCH_APPLIED, **tally, seconds=round(seconds, 3), deliveries=ids(batch.deliveries))
         finally:
-            self.batch = Batch()
-            self._idle.set()
+            if not batch.replays:
+                self.live = Batch()
 
     async def _applied(self, batch: Batch) -> Tally:
         """Apply the batch, however long the database stays away; never raises for its sake."""

@@ -102,8 +102,7 @@ class Gauges:
 
     def _oldest(self) -> float:
         """Of what is in hand, under way or not; replays are left out: when they arrived is long ago, and says nothing."""
-        batch = self._lane.batch
-        arrived = [] if batch.replays else [storable_time(one.received_at) for one in batch.deliveries]
+        arrived = [storable_time(one.received_at) for one in self._lane.live.deliveries]
         if self._consumer is not None and self._consumer.oldest is not None:
             arrived.append(self._consumer.oldest)
         return max(0.0, (self._now() - min(arrived)).total_seconds()) if arrived else 0.0

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from schemas.delivery import Delivery, fingerprint, replayed_id
 from schemas.samples import SUBSCRIPTION
+from workers.lane import Batch, Inlet
 from workers.log import LoggedDelivery
 
 CREATE, DELETE = "ACTION_SUBSCRIPTION::CREATE", "ACTION_SUBSCRIPTION::DELETE"
@@ -58,6 +59,24 @@ async def logged(one: Delivery | UUID) -> LoggedDelivery:
 async def states(*deliveries: Delivery) -> list[tuple[str, str | None]]:
     """State and reason of each."""
     return [(row.state, row.reason) for row in [await logged(one) for one in deliveries]]
+
+
+async def handed(inlet: Inlet, count: int) -> list[Batch]:
+    """So many batches of live deliveries and replays in the order in which they are taken, each settled after a moment, as a lane does."""
+    batches, settled = list[Batch](), list[Batch]()
+
+    async def work_off(take: Callable[[], Awaitable[Batch]]) -> None:
+        while len(batches) < count:
+            batches.append(batch := await take())
+            await asyncio.sleep(0.01)
+            await inlet.settle(batch)
+            settled.append(batch)
+
+    both = [asyncio.create_task(work_off(take)) for take in (inlet.take, inlet.take_replays)]
+    await until(lambda: len(settled) >= count, f"{count} batches")
+    for one in both:
+        one.cancel()
+    return batches[:count]
 
 
 async def until(condition: Callable[[], object], what: str, timeout: float = 20) -> None:

@@ -20,7 +20,7 @@ from schemas.delivery import Delivery, encode, fingerprint, seal
 from schemas.settings import WorkerSettings
 from schemas.states import Reason
 from tests.services.rabbitmq import RabbitMQ
-from tests.workers.made import NOON, created, deleted, delivery, states, until
+from tests.workers.made import NOON, created, deleted, delivery, handed, states, until
 from workers.consumer import Consumer, TopologyDiffers, declare_at
 from workers.database import Database
 from workers.envelopes import UNREADABLE, readmitted
@@ -260,41 +260,45 @@ async def test_replays_wait_on_their_own_queue_and_live_deliveries_on_theirs(bro
     assert (await waiting(broker_url), await waiting(broker_url, topology.REPLAYS)) == (1, 3)
 
 
-async def _handed(consumer: Consumer, count: int) -> list[Batch]:
-    """So many batches, each settled before the next is taken."""
-    batches = []
-    for _ in range(count):
-        batches.append(await taken(consumer))
-        await consumer.settle(batches[-1])
-    return batches
-
-
 async def test_replays_are_taken_message_by_message_when_nothing_live_waits(broker_url: str) -> None:
     live, replays = [created(f"s{number}") for number in range(6)], [created(f"r{number}") for number in range(6)]
     await declare_at(broker_url)
     await publish(broker_url, *(sealed(*replays[start : start + 2]) for start in (0, 2, 4)), exchange=topology.REPLAYS)
     await publish(broker_url, *(sealed(*live[start : start + 2]) for start in (0, 2, 4)))
     async with consuming(broker_url, linger=0.3) as consumer:
-        await until(lambda: consumer._live.qsize() == 3, "the arrival of what is live")
-        batches = await _handed(consumer, 4)
+        await until(lambda: (consumer._live.qsize(), consumer._replays.qsize()) == (3, 3), "their arrival")
+        batches = await handed(consumer, 4)
 
     assert [batch.replays for batch in batches] == [False, True, True, True]
     assert [one for batch in batches for one in batch.fresh] == [*live, *replays]
     assert [len(batch) for batch in batches] == [6, 2, 2, 2]
 
 
-async def test_a_live_delivery_waits_for_one_message_of_replays_at_most_and_does_not_linger_meanwhile(broker_url: str) -> None:
+async def test_replays_wait_while_live_deliveries_are_worked_off(broker_url: str) -> None:
     await declare_at(broker_url)
-    await publish(broker_url, *(sealed(created(f"r{number}")) for number in range(3)), exchange=topology.REPLAYS)
-    batches = []
-    async with consuming(broker_url, linger=1) as consumer:
-        await until(lambda: consumer._replays.qsize() == 3, "the arrival of the replays")
-        for number in range(2):
-            await publish(broker_url, sealed(created(f"s{number}")))
-            await until(lambda: consumer._live.qsize() == 1, "the arrival of what is live")
-            batches += [await taken(consumer, 0.9), await taken(consumer, 0.9)]
+    await publish(broker_url, sealed(created("r")), exchange=topology.REPLAYS)
+    await publish(broker_url, sealed(created("s")))
+    async with consuming(broker_url) as consumer:
+        await consumer.settle(await taken(consumer))
+        replays = asyncio.create_task(consumer.take_replays())
+        await until(lambda: consumer._replays.qsize() == 1, "the arrival of the replay")
+        await asyncio.sleep(0.1)
+        before = replays.done()
+        with suppress(TimeoutError):
+            await taken(consumer, 0.1)
 
-    assert [batch.replays for batch in batches] == [False, True, False, True]
+        assert (before, len(await replays)) == (False, 1)
+
+
+async def test_what_came_while_another_batch_was_worked_off_is_taken_at_once_and_the_first_after_a_pause_lingers(broker_url: str) -> None:
+    async with consuming(broker_url, linger=1) as consumer:
+        await publish(broker_url, sealed(created("s1")))
+        await until(lambda: consumer._live.qsize() == 1, "its arrival")
+        assert len(await taken(consumer, 0.9)) == 1
+        lingering = asyncio.create_task(taken(consumer))
+        for number in range(2):
+            await publish(broker_url, sealed(created(f"t{number}")))
+        assert len(await lingering) == 2
 
 
 async def test_replays_have_a_small_share_behind_a_backlog_of_live_deliveries(broker_url: str) -> None:
@@ -302,8 +306,8 @@ async def test_replays_have_a_small_share_behind_a_backlog_of_live_deliveries(br
     await publish(broker_url, *(sealed(created(f"r{number}")) for number in range(5)), exchange=topology.REPLAYS)
     await publish(broker_url, *(sealed(created(f"s{number}")) for number in range(40)))
     async with consuming(broker_url, linger=0, batch=1, prefetch=40) as consumer:
-        await until(lambda: consumer._live.qsize() == 40, "the arrival of what is live")
-        batches = await _handed(consumer, 27)
+        await until(lambda: (consumer._live.qsize(), consumer._replays.qsize()) == (40, 4), "their arrival")
+        batches = await handed(consumer, 27)
 
     assert [batch.replays for batch in batches] == [*[False] * 8, True] * 3
 
@@ -313,7 +317,7 @@ async def test_replays_do_not_linger_and_no_more_of_them_are_handed_out_than_the
     await publish(broker_url, *(sealed(created(f"r{number}")) for number in range(9)), exchange=topology.REPLAYS)
     async with consuming(broker_url, linger=1, prefetch=50, replay_prefetch=2) as consumer:
         await until(lambda: consumer._replays.qsize() == 2, "the arrival of two")
-        assert len(await taken(consumer, 0.9)) == 1
+        assert len(await asyncio.wait_for(consumer.take_replays(), 0.9)) == 1
         await asyncio.sleep(0.2)
         assert await waiting(broker_url, topology.REPLAYS) == 7
 
@@ -323,9 +327,9 @@ async def test_a_replay_that_is_handed_out_again_is_suspect_and_still_a_replay(b
     await declare_at(broker_url)
     await publish(broker_url, sealed(one), exchange=topology.REPLAYS)
     async with consuming(broker_url) as consumer:
-        assert (await taken(consumer)).fresh == [one]
+        assert (await asyncio.wait_for(consumer.take_replays(), 20)).fresh == [one]
     async with consuming(broker_url) as consumer:
-        again = await taken(consumer)
+        again = await asyncio.wait_for(consumer.take_replays(), 20)
 
     assert (again.suspects, again.fresh, again.replays) == ([one], [], True)
 

@@ -17,7 +17,7 @@ from tests.services.postgres import Postgres
 from tests.workers.made import created, logged, states, until
 from workers.database import Database, close_database, open_database
 from workers.handlers import Outcome, handle
-from workers.lane import REPLAYS_AT_ONCE, Batch, Held, Lane, Turns
+from workers.lane import Batch, Held, Lane, Turns
 from workers.log import HeldEnvelope, LoggedDelivery
 from workers.migrations import migrate
 from workers.mirror.tables import ActionSubscription
@@ -29,13 +29,13 @@ class Given:
     """An inlet that hands out what it is given, and remembers what became of it."""
 
     def __init__(self) -> None:
-        self._batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self._batches, self._replays = asyncio.Queue[Batch](), asyncio.Queue[Batch]()
         self.settled: list[Batch] = []
         self.told: list[str] = []
 
     def hand(self, *fresh: Delivery, **rest: object) -> Batch:
         batch = Batch(fresh=fresh, **rest)  # type: ignore[arg-type]
-        self._batches.put_nowait(batch)
+        (self._replays if batch.replays else self._batches).put_nowait(batch)
         return batch
 
     async def run(self) -> None:
@@ -43,6 +43,9 @@ class Given:
 
     async def take(self) -> Batch:
         return await self._batches.get()
+
+    async def take_replays(self) -> Batch:
+        return await self._replays.get()
 
     async def settle(self, batch: Batch) -> None:
         self.settled.append(batch)
@@ -67,46 +70,50 @@ async def working(lane: Lane) -> AsyncIterator[asyncio.Task[None]]:
         await lane.finish(20)
 
 
-@pytest.mark.parametrize(
-    ("live", "replays", "expected"),
-    [
-        pytest.param(99, 3, "llllllllr" * 3 + "lll", id="a backlog"),
-        pytest.param(3, 99, "lll" + "r" * 27, id="little that is live"),
-        pytest.param(0, 99, "r" * 30, id="nothing that is live"),
-        pytest.param(99, 0, "l" * 30, id="no replays"),
-    ],
-)
-def test_behind_a_backlog_of_live_deliveries_replays_have_one_turn_in_nine(live: int, replays: int, expected: str) -> None:
-    left, turns, taken = {"l": live, "r": replays}, Turns("l", "r"), ""
+def test_replays_have_their_turn_while_no_live_delivery_waits_or_is_worked_off() -> None:
+    turns = Turns()
+    told = [turns.of_replays]
+    for step in (turns.took_replays, turns.took_live, turns.came, turns.idle, turns.took_replays):
+        step()
+        told.append(turns.of_replays)
+
+    assert told == [True, True, False, False, True, True]
+
+
+def test_in_a_backlog_of_live_deliveries_replays_have_a_turn_after_eight_batches() -> None:
+    turns, taken = Turns(), ""
     while len(taken) < 30:
-        source = next(one for one in turns.order() if left[one])
-        left[source] -= 1
-        turns.took(source, emptied=not left[source])
-        taken += source
+        turns.took_live()
+        taken += "l"
+        if turns.of_replays:
+            turns.took_replays()
+            taken += "r"
 
-    assert taken == expected
-
-
-def test_replays_have_the_next_turn_after_a_live_batch_that_was_all_that_waited() -> None:
-    turns, taken = Turns("l", "r"), ""
-    for _ in range(6):  # a delivery comes in each turn
-        source = turns.order()[0]
-        turns.took(source, emptied=source == "l")
-        taken += source
-
-    assert taken == "lrlrlr"
+    assert taken == "llllllllr" * 3 + "lll"
 
 
-def test_replays_that_come_after_a_long_run_of_live_batches_do_not_wait_for_another() -> None:
-    turns = Turns("l", "r")
-    for _ in range(20):
-        turns.took("l", emptied=False)
+async def test_whoever_waits_for_a_turn_hears_of_every_move() -> None:
+    turns = Turns()
+    for step in (turns.idle, turns.took_live, turns.came):
+        waiting = asyncio.create_task(turns.move())
+        await asyncio.sleep(0)
+        step()
+        await asyncio.wait_for(waiting, 5)
 
-    assert turns.order() == ("r", "l")
 
+async def test_a_live_delivery_waits_for_no_replay_that_is_under_way(spoilt_postgres: Database) -> None:
+    given, pipeline = Given(), Pipeline(spoilt_postgres)
+    await pipeline.together([created("r")])
+    async with working(Lane(given, pipeline, spoilt_postgres)):
+        async with spoilt_postgres.transaction() as rival:
+            await rival.execute_query("SELECT * FROM action_subscriptions WHERE action_subscription_id = 'r' FOR UPDATE")
+            replay = given.hand(created("r", replay_of=UUID(int=1)), replays=True)
+            await asyncio.sleep(0.2)
+            live = given.hand(created("s"))
+            await until(lambda: given.settled, "settling")
+        await until(lambda: len(given.settled) == 2, "settling the other")
 
-def test_replays_are_handed_out_in_small_numbers_for_a_live_delivery_waits_for_those() -> None:
-    assert REPLAYS_AT_ONCE <= 100
+    assert given.settled == [live, replay]
 
 
 async def test_a_batch_of_heartbeats_alone_is_noted_and_settled_and_told_as_no_batch(database: Database) -> None:

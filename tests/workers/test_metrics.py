@@ -79,6 +79,9 @@ async def test_a_batch_is_counted_with_its_size_and_its_time(database: Database)
         async def take(self) -> Batch:
             return await handed.get()
 
+        async def take_replays(self) -> Batch:
+            return await asyncio.Queue[Batch]().get()
+
         async def settle(self, batch: Batch) -> None:
             """Nothing to do."""
 
@@ -116,7 +119,7 @@ async def test_every_call_counts_under_its_account_and_a_breaker_that_opens_is_s
     assert registry.get_sample_value("muster_vendor_calls_total", {"account": "other", "outcome": "ok"}) == 0
 
 
-async def test_the_oldest_that_is_not_settled_is_of_the_batch_under_way_and_no_replay() -> None:
+async def test_the_oldest_that_is_not_settled_is_of_the_live_batch_under_way() -> None:
     registry, lane, accounts = CollectorRegistry(), Lane(None, None, None), OpenAccounts({}, lambda: NOON)  # type: ignore[arg-type]
     Gauges(registry, lane, Consumer("amqp://unused", WorkerSettings()), accounts, lambda: NOON + timedelta(minutes=5))
     late, later = created(received_at=NOON), created(received_at=NOON + timedelta(minutes=2))
@@ -125,10 +128,8 @@ async def test_the_oldest_that_is_not_settled_is_of_the_batch_under_way_and_no_r
         return registry.get_sample_value(metrics.OLDEST.name)
 
     assert oldest() == 0
-    lane.batch = Batch(fresh=[later], suspects=[late])
+    lane.live = Batch(fresh=[later], suspects=[late])
     assert oldest() == 300
-    lane.batch = Batch(fresh=[late], replays=True)
-    assert oldest() == 0
     assert registry.get_sample_value(metrics.BROKER.name) == 0
 
 

@@ -12,6 +12,7 @@ from schemas.delivery import now_utc
 from schemas.events import DriftFound, Event, EventType
 from schemas.states import DriftKind
 from tests.workers.made import NOON, until
+from workers import outbox
 from workers.database import Database
 from workers.outbox import LEASE, OFTEN, EventSequence, OutboxEvent, Waiting, afresh, append, claim, drop, settle
 from workers.statements import run
@@ -88,6 +89,17 @@ async def test_workers_at_once_leave_no_gap_and_each_ones_events_stay_in_its_ord
             own = [one for one in told if one.startswith(name)]
             assert own == sorted(own)
     assert {row.subject: row.number for row in await EventSequence.all()} == {key: len(found) for key, found in (await numbers()).items()}
+
+
+async def test_a_claim_costs_what_is_claimed_and_not_what_waits(spoilt_postgres: Database) -> None:
+    await keep(spoilt_postgres, *(drift(f"s{number}") for number in range(5000)))
+    await spoilt_postgres.connection.execute_query("ANALYZE outbox")
+    now = now_utc()
+    rows = await spoilt_postgres.connection.execute_query_dict(f"EXPLAIN {outbox._CLAIM}", [now, 200, now + LEASE])
+    plan = "\n".join(row["QUERY PLAN"] for row in rows)
+
+    assert "Index Scan using idx_outbox_due_at" in plan
+    assert "Sort" not in plan
 
 
 async def test_of_each_subject_only_the_oldest_is_given_out(database: Database) -> None:

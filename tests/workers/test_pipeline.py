@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -357,3 +358,11 @@ async def test_the_databases_own_faults_are_raised_and_never_counted(spoilt_post
     assert await states(one) == [("applied", None)]
     assert (await logged(one)).attempts == 1
     assert await mirrored() == {"s1": "live"}
+
+
+async def test_postgres_keeps_every_statement_of_a_batch_prepared(spoilt_postgres: Database) -> None:
+    await Pipeline(spoilt_postgres).together([created(), created("r", replay_of=UUID(int=1))])
+    rows = await spoilt_postgres.connection.execute_query_dict("SELECT statement FROM pg_prepared_statements")
+    prepared = {" ".join(row["statement"].split()[:3]) for row in rows}
+
+    assert {"INSERT INTO deliveries", "INSERT INTO action_subscriptions", "UPDATE replay_items SET"} <= prepared

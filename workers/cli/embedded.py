@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -12,7 +12,10 @@ from schemas.delivery import decode
 from schemas.settings import Settings
 from schemas.states import Reason
 from workers.envelopes import wrapped
-from workers.lane import REPLAYS_AT_ONCE, Batch, Turns
+from workers.lane import Batch, Turns
+
+#: Replays in a batch: a live delivery that comes meanwhile waits for so many, as the database has one writer.
+REPLAYS_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class SpoolInlet:
 
     def __init__(self, live: Spool, replays: Spool, batch: int) -> None:
         self._live, self._replays, self._batch = live, replays, batch
-        self._turns = Turns(live, replays)
+        self._turns = Turns()
         self._settled: dict[Spool, Sequence[int]] = {live: (), replays: ()}
 
     async def run(self) -> None:
@@ -41,13 +44,20 @@ class SpoolInlet:
 
     async def take(self) -> Batch:
         """Wait for rows; what a process took and did not live to settle comes as suspects."""
-        while True:
-            for spool in self._turns.order():
-                if rows := await self._rows(spool):
-                    self._turns.took(spool, emptied=spool is self._live and len(rows) < self._batch)
-                    return _batch(rows, spool, replays=spool is self._replays)
-            # Replays are appended by other processes, which nobody hears of: they are looked for once a second.
+        while not (rows := await self._rows(self._live)):
+            self._turns.idle()
             await self._live.grown(1.0)
+        self._turns.took_live()
+        return _batch(rows, self._live)
+
+    async def take_replays(self) -> Batch:
+        """The same of replays, when it is their turn. Other processes append them, and nobody hears of it: they are looked for."""
+        while not (self._turns.of_replays and (rows := await self._rows(self._replays))):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._turns.move()
+        self._turns.took_replays()
+        return _batch(rows, self._replays, replays=True)
 
     async def settle(self, batch: Batch) -> None:
         """Remember to forget its rows."""
@@ -75,7 +85,7 @@ async def spool_inlet(live: Spool, settings: Settings) -> AsyncIterator[SpoolInl
         await replays.close()
 
 
-def _batch(rows: Sequence[Row], spool: Spool, *, replays: bool) -> Batch:
+def _batch(rows: Sequence[Row], spool: Spool, *, replays: bool = False) -> Batch:
     deliveries, dead = [], []
     for row in rows:
         try:

@@ -28,9 +28,6 @@ _READ = {
         SELECT {_COLUMNS} FROM json_each(?1) AS account JOIN json_each(?2) AS subject USING (key)
         CROSS JOIN action_subscriptions AS s ON s.account = account.value AND s.action_subscription_id = subject.value""",
 }
-_THERE = """
-    SELECT given.account, given.subject FROM unnest($1::text[], $2::text[]) AS given (account, subject)
-    JOIN action_subscriptions AS s ON s.account = given.account AND s.action_subscription_id = given.subject"""
 
 #: What leads from somebody to a subscription, to whoever they are elsewhere and to what they were certified by.
 _LEADING = ("subscriber_id", "subscriber_code", "last_certificate_id")
@@ -40,11 +37,18 @@ _FORMER = Upsert(
     key=_FORMER_KEY,
 )
 
-#: What is made is made behind one of so many doors: bounded, for the server keeps a place for each lock.
-_DOORS = 256
+#: What is made is made behind one of so many doors, for whoever makes something else behind the same one waits. A transaction locks as many
+#: as it makes things, a batch at most; the server has places for some six thousand locks, `max_connections * max_locks_per_transaction`.
+_DOORS = 1 << 16
 #: Any number beside which no other program locks in the same database.
 _ADVISORY_LOCK = 0x6D757265
-_LOCK = "SELECT pg_advisory_xact_lock($1, door) FROM unnest($2::int[]) AS door"
+_RESERVE = """
+    SELECT pg_advisory_xact_lock($1, door) FROM (
+        SELECT DISTINCT given.door FROM unnest($2::text[], $3::text[], $4::int[]) AS given (account, subject, door)
+        WHERE NOT EXISTS (
+            SELECT 1 FROM action_subscriptions AS s WHERE s.account = given.account AND s.action_subscription_id = given.subject
+        ) ORDER BY given.door
+    ) AS doors"""
 
 #: What became of a subscription's state; anything else that becomes of a live one is a change.
 _MOVED = {
@@ -108,10 +112,8 @@ def _event(type: EventType, row: Row, at: datetime, **more: Any) -> Event:  # no
 
 async def _reserve(connection: Connection, keys: Collection[Key]) -> None:
     """Have what is not there to ourselves, for there is no row to lock: before any row, so that nobody waits for us who holds one."""
-    there = {(row["account"], row["subject"]) for row in await connection.execute_query_dict(_THERE, _columns(keys))}
-    doors = sorted({crc32("/".join(key).encode()) % _DOORS for key in keys if key not in there})
-    if doors:
-        await connection.execute_query(_LOCK, [_ADVISORY_LOCK, doors])
+    doors = [crc32("/".join(key).encode()) % _DOORS for key in keys]
+    await connection.execute_query(_RESERVE, [_ADVISORY_LOCK, *_columns(keys), doors])
 
 
 def _columns(keys: Collection[Key]) -> list[list[str]]:

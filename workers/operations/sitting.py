@@ -11,8 +11,8 @@ from schemas.delivery import Delivery
 from workers.database import DatabaseAway, told_apart
 from workers.replay_lane import LaneAway, Outlet
 
-#: Deliveries in one message, or in one transaction of the spool: a live delivery that comes meanwhile waits for so many.
-GROUP = 50
+#: Deliveries in one message, which a worker applies in one transaction, or in one transaction of the spool.
+GROUP = 100
 #: How many may be handed out and not worked off, where somebody works: what a sitting that was cut short hands out again, at most.
 WINDOW = 2000
 #: Seconds from one look at the outcomes to the next; without a change after which it is said; from one try to the next.

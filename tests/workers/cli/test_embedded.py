@@ -13,8 +13,9 @@ from receiver.spool import FILE, REPLAYS, Row, Spool, Spooled
 from schemas.delivery import Delivery, decode, encode, fingerprint
 from schemas.settings import Settings
 from schemas.states import Reason
-from workers.cli.embedded import SpoolInlet, spool_inlet
-from workers.lane import REPLAYS_AT_ONCE, Batch
+from tests.workers.made import handed
+from workers.cli.embedded import REPLAYS_AT_ONCE, SpoolInlet, spool_inlet
+from workers.lane import Batch
 
 ONE = Delivery(
     id=UUID(int=1),
@@ -59,15 +60,6 @@ def numbers_of(rows: list[Row]) -> list[int]:
     return [decode(row.spooled.delivery).id.int for row in rows]
 
 
-async def handed(inlet: SpoolInlet, count: int) -> list[Batch]:
-    """So many batches, each settled before the next is taken."""
-    batches = []
-    for _ in range(count):
-        batches.append(await asyncio.wait_for(inlet.take(), 5))
-        await inlet.settle(batches[-1])
-    return batches
-
-
 async def test_a_row_that_cannot_be_read_is_dead_verbatim_and_its_neighbours_are_not(spools: tuple[Spool, Spool]) -> None:
     for spool in spools:
         await spool.append(Spooled("4hse", "hse", b"neither JSON nor a delivery"))
@@ -78,14 +70,15 @@ async def test_a_row_that_cannot_be_read_is_dead_verbatim_and_its_neighbours_are
 
 
 async def test_a_row_is_forgotten_with_the_take_after_its_batch_was_settled(spools: tuple[Spool, Spool]) -> None:
-    for spool in spools:
+    for number, spool in enumerate(spools):
         inlet = SpoolInlet(*spools, 10)
+        take = (inlet.take, inlet.take_replays)[number]
         await fill(spool, 1)
-        first = await inlet.take()
+        first = await take()
         before = len(await spool.oldest(10))
         await inlet.settle(first)
         await fill(spool, 2)
-        await inlet.take()
+        await take()
 
         assert (before, numbers_of(await spool.oldest(10))) == (1, [2])
         await spool.forget([row.seq for row in await spool.oldest(10)])
@@ -104,32 +97,39 @@ async def test_what_is_settled_last_is_forgotten_when_the_inlet_ends(spools: tup
     assert [spool.depth for spool in spools] == [0, 0]
 
 
-async def test_replays_are_taken_when_nothing_live_waits(spools: tuple[Spool, Spool]) -> None:
+async def test_replays_are_taken_when_nothing_live_waits_or_is_worked_off(spools: tuple[Spool, Spool]) -> None:
     live, replays = spools
-    await fill(replays, *range(100, 103))
-    await fill(live, 1, 2)
     inlet = SpoolInlet(live, replays, 10)
-    batches = await handed(inlet, 2)
-    await fill(live, 3)
-    batches += await handed(inlet, 1)
+    await fill(live, 1, 2)
+    batch = await inlet.take()
+    await fill(replays, *range(100, 103))
+    taking = asyncio.create_task(inlet.take_replays())
+    await asyncio.sleep(1.2)
+    before = taking.done()
+    await inlet.settle(batch)
+    idle = asyncio.create_task(inlet.take())
 
-    assert [(batch.replays, numbers(batch)) for batch in batches] == [(False, [1, 2]), (True, [100, 101, 102]), (False, [3])]
+    assert (before, numbers(await asyncio.wait_for(taking, 5))) == (False, [100, 101, 102])
+    await fill(live, 3)
+    assert numbers(await asyncio.wait_for(idle, 5)) == [3]
 
 
 async def test_replays_have_a_small_share_and_small_batches_behind_a_backlog_of_live_deliveries(spools: tuple[Spool, Spool]) -> None:
     live, replays = spools
+    inlet = SpoolInlet(live, replays, 1)
     await fill(live, *range(1, 21))
+    inlet._turns.took_live()
     await fill(replays, *range(100, 100 + 2 * REPLAYS_AT_ONCE))
-    batches = await handed(SpoolInlet(live, replays, 1), 18)
+    batches = await handed(inlet, 17)
 
-    assert [batch.replays for batch in batches] == [*[False] * 8, True] * 2
+    assert [batch.replays for batch in batches] == [*[False] * 7, True, *[False] * 8, True]
     assert {len(batch) for batch in batches if batch.replays} == {REPLAYS_AT_ONCE}
 
 
 async def test_replays_that_were_handed_out_and_not_settled_come_again_as_suspects(spools: tuple[Spool, Spool]) -> None:
     await fill(spools[1], 1, 2)
-    assert [len(batch.fresh) for batch in [await SpoolInlet(*spools, 10).take()]] == [2]
-    again = await SpoolInlet(*spools, 10).take()
+    assert [len(batch.fresh) for batch in [await SpoolInlet(*spools, 10).take_replays()]] == [2]
+    again = await SpoolInlet(*spools, 10).take_replays()
 
     assert (numbers(again), len(again.suspects), again.replays) == ([1, 2], 2, True)
 
@@ -138,7 +138,7 @@ async def test_replays_that_another_process_appends_are_found(tmp_path: Path) ->
     settings = Settings.model_validate({"data_dir": tmp_path})
     live = Spool.open(tmp_path, 2**20, owner=True)
     async with spool_inlet(live, settings) as inlet:
-        taking = asyncio.create_task(inlet.take())
+        taking = asyncio.create_task(inlet.take_replays())
         await asyncio.sleep(0.1)
         other = Spool.open(tmp_path, settings.worker.replays_max, owner=False, file=REPLAYS)
         await fill(other, 1)

@@ -185,16 +185,16 @@ async def test_embedded_without_serve_its_rows_wait_for_it(idle: Muster) -> None
 async def test_embedded_without_serve_what_finds_no_room_is_said_and_a_failure(tmp_path: Path) -> None:
     muster = Muster(tmp_path, tables="[worker]\nreplays_max = '1MiB'\n")
     muster.run("init")
-    await buried(muster, [delivery(b"x" * 12_000) for _ in range(80)])
+    await buried(muster, [delivery(b"x" * 5_000) for _ in range(180)])
 
     done = muster.run("replay", "--state", "dead", "--yes", check=False)
     (run,) = said(muster, "replay", "--list")
     again = muster.run("replay", "--resume", run["id"], "--json", check=False)
 
     assert done.returncode == again.returncode == 1
-    assert "50 of 80 deliveries wait in the spool" in done.stderr
-    assert "30 could not be queued: the replays' spool is full (worker.replays_max). Start `muster serve` first." in done.stderr
-    assert (json.loads(again.stdout)["waiting"], json.loads(again.stdout)["not_queued"]) == (50, 30)
+    assert "100 of 180 deliveries wait in the spool" in done.stderr
+    assert "80 could not be queued: the replays' spool is full (worker.replays_max). Start `muster serve` first." in done.stderr
+    assert (json.loads(again.stdout)["waiting"], json.loads(again.stdout)["not_queued"]) == (100, 80)
 
 
 async def test_a_rate_is_kept_and_shown_with_the_time_left(idle: Muster) -> None:
