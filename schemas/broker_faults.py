@@ -15,9 +15,16 @@ RECONNECT_PAUSE = 0.2
 
 @contextmanager
 def heartbeats_missed() -> Iterator[None]:
-    """aiormq cancels whoever waits on a connection that it gives up: a broker's fault, unless this task itself is to end."""
+    """aiormq cancels whoever waits on a connection that it gives up: a broker's fault, unless this task itself is to end.
+
+    Whoever asks for a channel of one that has just been closed gets a bare RuntimeError: a broker's fault, too.
+    """
     try:
         yield
+    except RuntimeError as error:
+        if type(error) is RuntimeError and str(error).endswith(" closed"):
+            raise ConnectionError("the connection is closed") from None
+        raise
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():

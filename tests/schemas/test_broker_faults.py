@@ -2,9 +2,10 @@
 
 import ssl
 
+import aiormq
 import pytest
 
-from schemas.broker_faults import told
+from schemas.broker_faults import heartbeats_missed, told
 
 
 def _untrusted() -> ssl.SSLCertVerificationError:
@@ -34,3 +35,16 @@ def _because(error: Exception) -> Exception:
 )
 def test_a_fault_is_told_without_values(fault: Exception, words: str) -> None:
     assert told(fault) == words
+
+
+async def test_a_connection_that_is_closed_before_a_channel_is_asked_of_it_is_the_brokers_fault(broker_url: str) -> None:
+    connection = await aiormq.connect(broker_url)
+    await connection.close()
+
+    with pytest.raises(ConnectionError, match="the connection is closed"), heartbeats_missed():
+        await connection.channel()
+
+
+def test_any_other_mistake_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="ours"), heartbeats_missed():
+        raise RuntimeError("ours")

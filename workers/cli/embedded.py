@@ -71,8 +71,9 @@ class SpoolInlet:
         """Nothing to do."""
 
     async def _rows(self, spool: Spool) -> Sequence[Row]:
-        settled, self._settled[spool] = self._settled[spool], ()
-        return await spool.take(self._batch if spool is self._live else REPLAYS_AT_ONCE, settled)
+        rows = await spool.take(self._batch if spool is self._live else REPLAYS_AT_ONCE, self._settled[spool])
+        self._settled[spool] = ()
+        return rows
 
 
 @asynccontextmanager

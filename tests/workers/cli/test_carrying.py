@@ -77,16 +77,16 @@ async def test_effects_need_a_yes_and_without_serve_it_waits(here: Muster, tmp_p
 
 
 async def test_standard_input_is_a_file_too_and_what_finds_no_room_is_said(here: Muster, tmp_path: Path) -> None:
-    await understood(here, [delivery(b"x" * 12_000) for _ in range(80)])
+    await understood(here, [delivery(b"x" * 5_000) for _ in range(180)])
     exported = here.run("deliveries", "export").stdout
     there = Muster(tmp_path / "there", tables="[worker]\nreplays_max = '1MiB'\n")
     there.run("init")
     command = [sys.executable, "-m", "workers.cli", "deliveries", "import", "-"]
     done = subprocess.run(command, env=there._environment, input=exported, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221 - alone
 
-    assert (done.returncode, done.stdout) == (1, "80 read, 0 in the log already: waiting\n")
-    assert "50 of 80 deliveries wait in the spool" in done.stderr
-    assert "30 could not be queued: the replays' spool is full (worker.replays_max). Start `muster serve` first." in done.stderr
+    assert (done.returncode, done.stdout) == (1, "180 read, 0 in the log already: waiting\n")
+    assert "100 of 180 deliveries wait in the spool" in done.stderr
+    assert "80 could not be queued: the replays' spool is full (worker.replays_max). Start `muster serve` first." in done.stderr
 
 
 def test_a_file_that_is_no_export_is_told_and_nothing_of_it_is_taken(here: Muster) -> None:

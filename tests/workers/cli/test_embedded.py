@@ -97,6 +97,19 @@ async def test_what_is_settled_last_is_forgotten_when_the_inlet_ends(spools: tup
     assert [spool.depth for spool in spools] == [0, 0]
 
 
+async def test_what_is_settled_is_forgotten_also_where_the_next_take_is_cancelled(spools: tuple[Spool, Spool]) -> None:
+    inlet = SpoolInlet(*spools, 10)
+    await fill(spools[0], 1)
+    await inlet.settle(await inlet.take())
+    for one in (asyncio.create_task(inlet.take()), asyncio.create_task(inlet.run())):
+        await asyncio.sleep(0)
+        one.cancel()
+        with suppress(asyncio.CancelledError):
+            await one
+
+    assert spools[0].depth == 0
+
+
 async def test_replays_are_taken_when_nothing_live_waits_or_is_worked_off(spools: tuple[Spool, Spool]) -> None:
     live, replays = spools
     inlet = SpoolInlet(live, replays, 10)
