@@ -213,8 +213,7 @@ class Spool:
             self._delete(seqs)
 
     def _delete(self, seqs: Sequence[int]) -> None:
-        self._connection.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs])
-        self.depth -= len(seqs)
+        self.depth -= self._connection.executemany("DELETE FROM spool WHERE seq = ?", [(seq,) for seq in seqs]).rowcount if seqs else 0
         self.full = self.full and not seqs
 
     def _ids(self) -> set[UUID]:

@@ -172,10 +172,12 @@ async def test_no_more_is_handed_out_than_the_prefetch_allows(broker_url: str) -
     await declare_at(broker_url)
     await publish(broker_url, *(sealed(created()) for _ in range(10)))
     async with consuming(broker_url, linger=0.3, prefetch=4) as consumer:
+        await until(lambda: consumer._live.qsize() == 4, "the arrival of four")
         batch = await taken(consumer)
         assert len(batch) == 4
         assert await waiting(broker_url) == 6
         await consumer.settle(batch)
+        await until(lambda: consumer._live.qsize() == 4, "the arrival of the next")
         assert len(await taken(consumer)) == 4
 
 

@@ -64,7 +64,7 @@ def test_a_delivery_is_seen_from_its_request_to_its_commit(muster: Muster) -> No
     muster.run("trigger", "hse", "ACTION_SUBSCRIPTION::CREATE")
     httpx2.post(muster.hook("ACTION_SUBSCRIPTION::CREATE").replace(SECRET, "wrong"), content=b"{}")
     httpx2.post(muster.hook("E", "nobody"), content=b"{}")
-    until(lambda: value(worker, "muster_deliveries_total", source="hse", lane="live", outcome="applied") == 1, 20, "the application")
+    until(lambda: value(worker, "muster_deliveries_total", source="hse", lane="live", outcome="applied") == 1, 60, "the application")
 
     assert value(receiver, "muster_requests_total", source="hse", outcome="accepted") == 1
     assert value(receiver, "muster_requests_total", source="hse", outcome="not_verified") == 1
