@@ -78,7 +78,6 @@ _RAISE = """
     INSERT INTO event_sequences AS old (subject, number)
     SELECT s.value, n.value FROM json_each(?1) AS s JOIN json_each(?2) AS n USING (key) WHERE TRUE
     ON CONFLICT (subject) DO UPDATE SET number = old.number + excluded.number RETURNING subject, number"""
-_GIVEN = ("event", "type", "account", "subject", "left_behind", "at")
 #: The same, and the events by it, at once: everybody who tells pays for each statement, be there one event or a hundred.
 _APPEND = """
     WITH raised AS (
@@ -89,6 +88,7 @@ _APPEND = """
     SELECT event, type, account, subject, number - left_behind, at, data::jsonb, $3::timestamptz, 0 FROM raised JOIN unnest(
         $4::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[], $10::text[]
     ) AS given (event, type, account, subject, left_behind, at, data) USING (subject)"""
+_GIVEN = ("event", "type", "account", "subject", "left_behind", "at")
 
 
 async def append(connection: Connection, dialect: Dialect, events: Sequence[Event]) -> None:

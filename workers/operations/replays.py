@@ -189,7 +189,8 @@ async def _select(database: Database, run: ReplayRun, told: Callable[[ReplayRun]
         told(run)
     if database.dialect == "postgres":
         # Of a table that was just filled PostgreSQL believes that it is small, and for every group to come would sort all that is left.
-        await database.connection.execute_query("ANALYZE replay_items")
+        async with database.transaction() as connection:
+            await connection.execute_query("ANALYZE replay_items")
 
 
 async def _take(connection: Connection, dialect: Dialect, run: ReplayRun, found: Step | None, limit: int | None) -> None:
