@@ -3,9 +3,11 @@
 import asyncio
 import signal
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import asyncpg
 
@@ -19,8 +21,10 @@ from tests.services import free_port, listens, until
 from tests.services.muster import Muster, Process
 from workers.statements import as_time
 
-#: So many tries for each kill that has to hit something.
-_TRIES = 3
+#: So many tries for each kill of a receiver, which has to cut a webhook off; and seconds for a worker to be at something.
+_TRIES, _PATIENCE = 9, 30.0
+#: Seconds for calls of the kind that is waited for; after them any will do.
+_SOON = 10.0
 #: Longer than any lease of the hasty on what is to be done at a vendor.
 _FROZEN = 2.25 * SHORTEST
 #: What the database raises while it is away.
@@ -53,7 +57,9 @@ class Strikes:
         """All of it, in any order."""
         kills = self.ground.kills
         receivers, outages = 0 if self.embedded else kills // 4, max(1, kills // 10)
-        strikes = [self._kill_worker] * (kills - receivers) + [self._kill_receiver] * receivers
+        strikes: list[Callable[[], Awaitable[None]]] = [self._kill_receiver] * receivers
+        # Two of three are to hit a change that is under way at a vendor.
+        strikes += [partial(self._kill_worker, writing=number % 3 < 2) for number in range(kills - receivers)]
         strikes += [self._freeze_worker] * outages
         if not self.embedded:
             strikes += [self._restart_broker, self._restart_database] * outages
@@ -69,29 +75,36 @@ class Strikes:
         if wrote < max(1, self.ground.kills // 5):
             yield f"only {wrote} kills hit a write that was open at a vendor"
 
-    async def _kill_worker(self) -> None:
-        """kill -9 of a worker; it hits what is changed at a vendor, two times of three if it can, or what is leased."""
-        for _ in range(_TRIES):
-            number, writing = self.rng.randrange(len(self._workers)), self.rng.random() < 2 / 3
+    async def _kill_worker(self, *, writing: bool) -> None:
+        """kill -9 of a worker, once it is seen to have something in hand: a change under way at a vendor, if asked for and any comes soon.
+
+        It is frozen to be looked at, and let go again if it is at nothing.
+        """
+        number, until_when = self.rng.randrange(len(self._workers)), time.monotonic() + _PATIENCE
+        worker = self._workers[number]
+        while True:
             await self._caught(number, writing=writing)
-            # From here to the kill nothing else runs in this process, so that nothing ends meanwhile.
-            self._workers[number].send_signal(signal.SIGSTOP)
+            worker.send_signal(signal.SIGSTOP)
             asked, wrote = self._calls(number), self._calls(number, writing=True)
-            self._workers[number].kill()
-            await asyncio.to_thread(self._workers[number].wait, 10)
-            # What is leased may be another worker's: where this one asks for nothing at all, it is.
-            leased = asked and await self._leased() > 0
-            self.hits[_WROTE] += wrote
-            self.hits["kills of a worker that asked, while an enrollment or a step was leased"] += leased
-            self._workers[number] = await self._started(number)
-            if self._counted(wrote or leased, "kills of a worker"):
-                return
+            # From the look at a change to the kill nothing else runs in this process, so that it is still under way. What is leased may
+            # be another worker's: where this one asks for nothing at all, it is.
+            leased = not wrote and asked and await self._leased() > 0
+            if wrote or leased or time.monotonic() > until_when:
+                break
+            worker.send_signal(signal.SIGCONT)
+            await asyncio.sleep(self.rng.uniform(0.002, 0.02))
+        worker.kill()
+        await asyncio.to_thread(worker.wait, 10)
+        self.hits[_WROTE] += wrote
+        self.hits["kills of a worker that asked, while an enrollment or a step was leased"] += leased
+        self._workers[number] = await self._started(number)
+        self._counted(wrote or leased, "kills of a worker")
 
     async def _kill_receiver(self) -> None:
         """kill -9 of the receiver; it hits if a webhook is cut off."""
         postman, receiver = self.company.postman, self._receiver
         assert postman is not None
-        for _ in range(3 * _TRIES):
+        for _ in range(_TRIES):
             assert receiver is not None
             cut_off = self._cut_off()
             with suppress(TimeoutError):
@@ -127,7 +140,7 @@ class Strikes:
     async def _caught(self, number: int, *, writing: bool) -> None:
         """Wait, not for long, until calls of a worker's are under way."""
         with suppress(TimeoutError):
-            await reached(lambda: self._calls(number, writing=writing), 2.0)
+            await reached(lambda: self._calls(number, writing=writing), _SOON)
 
     def _calls(self, number: int, *, writing: bool = False) -> bool:
         """Whether calls of a worker's are under way, or such that change something."""
