@@ -21,7 +21,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from receiver.spool import Row, Spool, Spooled
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed, told
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, as_broker_faults, told
 from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, named, seal, traces
 from schemas.heartbeat import Heartbeat
 from schemas.logs import Log
@@ -98,7 +98,7 @@ class Publisher:
     async def _connected(self) -> None:
         served = False
         try:
-            with heartbeats_missed():
+            with as_broker_faults():
                 async with asyncio.timeout(10):
                     self._connection = await aio_pika.connect(self._url, timeout=10)
                     if not await topology_is_there(self._connection):
@@ -116,7 +116,7 @@ class Publisher:
         finally:
             self._exchange, connection, self._connection = None, self._connection, None
             if connection is not None:
-                with suppress(*BROKER_FAULTS), heartbeats_missed():
+                with suppress(*BROKER_FAULTS), as_broker_faults():
                     async with asyncio.timeout(5):
                         await connection.close()
 
@@ -186,7 +186,7 @@ class Publisher:
             type=kind,
             headers={"version": version} | ({HEADER: trace} if trace else {}),
         )
-        with heartbeats_missed():
+        with as_broker_faults():
             async with asyncio.timeout(self._deadline):
                 # A blocked connection would still put the frame on the wire later: wait for it to be unblocked before writing.
                 await connection.transport.connection.ready()

@@ -1,10 +1,12 @@
-"""How the broker fails a connection, for both sides of it: what to expect from aio-pika and aiormq, and a trap in them."""
+"""How the broker fails a connection, for both sides of it: what to expect from aio-pika and aiormq, and their traps."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from schemas.cancellation import cancellation_kept
 
 #: Anything else is an error of ours. ChannelInvalidStateError, for a channel that is gone, is no AMQPError.
 BROKER_FAULTS = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -14,22 +16,23 @@ RECONNECT_PAUSE = 0.2
 
 
 @contextmanager
-def heartbeats_missed() -> Iterator[None]:
-    """aiormq cancels whoever waits on a connection that it gives up: a broker's fault, unless this task itself is to end.
+def as_broker_faults() -> Iterator[None]:
+    """What aio-pika and aiormq raise in their own ways becomes a broker's fault; a cancellation of this task stays one.
 
-    Whoever asks for a channel of one that has just been closed gets a bare RuntimeError: a broker's fault, too.
+    aiormq cancels whoever waits on a connection that it gives up, and whoever asks for a channel of one that has just been closed gets a
+    bare RuntimeError.
     """
-    try:
-        yield
-    except RuntimeError as error:
-        if type(error) is RuntimeError and str(error).endswith(" closed"):
-            raise ConnectionError("the connection is closed") from None
-        raise
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+    with cancellation_kept() as cancelled:
+        try:
+            yield
+        except RuntimeError as error:
+            if type(error) is RuntimeError and str(error).endswith(" closed"):
+                raise ConnectionError("the connection is closed") from None
             raise
-        raise ConnectionError("the broker missed its heartbeats") from None
+        except asyncio.CancelledError:
+            if cancelled():
+                raise
+            raise ConnectionError("the broker missed its heartbeats") from None
 
 
 def told(fault: BaseException) -> str:

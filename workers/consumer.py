@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, heartbeats_missed, told
+from schemas.broker_faults import BROKER_FAULTS, RECONNECT_PAUSE, as_broker_faults, told
 from schemas.logs import Log
 from schemas.settings import WorkerSettings
 from schemas.states import Reason
@@ -103,7 +103,7 @@ class Consumer:
         for one in batch.ticket:
             one.ear.unsettled.discard(one)
             try:
-                with heartbeats_missed():
+                with as_broker_faults():
                     await one.message.ack()
             except BROKER_FAULTS as fault:
                 log.warning(Log.ACK_LOST, error=type(fault).__name__, deliveries=ids(batch.deliveries))
@@ -121,7 +121,7 @@ class Consumer:
     async def _connected(self) -> None:
         connection = None
         try:
-            with heartbeats_missed():
+            with as_broker_faults():
                 async with asyncio.timeout(ANSWER):
                     connection = await aio_pika.connect(self._url, timeout=10)
                     await declare(connection)

@@ -23,6 +23,7 @@ from tortoise.backends.sqlite.client import SqliteTransactionWrapper as SqliteTr
 from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError
 
+from schemas.cancellation import cancellation_kept
 from workers.tls import NotSecured, distrust, secured
 
 Dialect = Literal["postgres", "sqlite"]
@@ -184,14 +185,15 @@ async def close_database() -> None:
 @contextmanager
 def told_apart() -> Iterator[None]:
     """Raise DatabaseAway for what is the database's fault; everything else passes as it is."""
-    try:
-        yield
-    except DatabaseAway:
-        raise
-    except Exception as error:
-        if is_transient(error):
-            raise DatabaseAway(type(error).__name__) from error
-        raise
+    with cancellation_kept():
+        try:
+            yield
+        except DatabaseAway:
+            raise
+        except Exception as error:
+            if is_transient(error):
+                raise DatabaseAway(type(error).__name__) from error
+            raise
 
 
 async def patiently(work: Callable[[], Awaitable[Done]]) -> Done:

@@ -15,7 +15,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, heartbeats_missed
+from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
 from schemas.heartbeat import KIND
 from workers.lane import Batch
 
@@ -85,7 +85,7 @@ async def _called(url: str, ears: Sequence[Ear], consumers: Mapping[str, int]) -
     """Whether the broker took the calls. Over a connection of their own: while an alarm is up, it reads nothing from one that publishes."""
     connection = None
     try:
-        with heartbeats_missed():
+        with as_broker_faults():
             async with asyncio.timeout(ANSWER):
                 connection = await aio_pika.connect(url, timeout=ANSWER)
                 channel = await connection.channel(on_return_raises=True)
@@ -103,6 +103,6 @@ async def _called(url: str, ears: Sequence[Ear], consumers: Mapping[str, int]) -
 async def closed(connection: AbstractConnection | None) -> None:
     """Close a connection, and do not wait long for the broker to say so."""
     if connection is not None:
-        with suppress(*BROKER_FAULTS), heartbeats_missed():
+        with suppress(*BROKER_FAULTS), as_broker_faults():
             async with asyncio.timeout(5):
                 await connection.close()

@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractConnection, AbstractExchange
 from aiormq.exceptions import DeliveryError
 
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, heartbeats_missed
+from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
 from schemas.events import CONTENT_TYPE
 from schemas.logs import Log
 from workers.consumer import declare
@@ -55,7 +55,7 @@ class _Broker:
         return [([one], self._becomes(one)) for one in events]
 
     async def _becomes(self, one: Waiting) -> str | None:
-        with heartbeats_missed():
+        with as_broker_faults():
             async with asyncio.timeout(self._deadline):
                 assert self._connection.transport is not None
                 # A blocked connection would still put the frame on the wire later: wait for it to be unblocked before writing.
@@ -112,7 +112,7 @@ async def at_broker(url: str, deadline: float = DEADLINE) -> AsyncIterator[Outle
     """The exchange, over a connection of its own; raises one of BROKER_FAULTS, or TopologyDiffers."""
     connection = None
     try:
-        with heartbeats_missed():
+        with as_broker_faults():
             async with asyncio.timeout(10):
                 connection = await aio_pika.connect(url, timeout=10)
                 await declare(connection)
@@ -121,7 +121,7 @@ async def at_broker(url: str, deadline: float = DEADLINE) -> AsyncIterator[Outle
         yield _Broker(connection, exchange, deadline)
     finally:
         if connection is not None:
-            with suppress(*BROKER_FAULTS), heartbeats_missed():
+            with suppress(*BROKER_FAULTS), as_broker_faults():
                 async with asyncio.timeout(5):
                     await connection.close()
 

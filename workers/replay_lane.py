@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractConnection, AbstractExchange
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, heartbeats_missed
+from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
 from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, Delivery, encode, seal
 
 #: Bytes of a message; a delivery that is larger goes alone.
@@ -57,7 +57,7 @@ class BrokerOutlet:
     async def put(self, deliveries: Sequence[Delivery]) -> None:
         """Publish, and wait for the broker's confirms."""
         try:
-            with heartbeats_missed():
+            with as_broker_faults():
                 exchange = self._exchange or await self._connected()
                 async with asyncio.timeout(_CONFIRM):
                     await asyncio.gather(*(self._publish(exchange, group) for group in _messages(deliveries)))
@@ -72,7 +72,7 @@ class BrokerOutlet:
     async def unattended(self) -> str | None:
         """As the broker sees it: whether anybody consumes."""
         try:
-            with heartbeats_missed():
+            with as_broker_faults():
                 await self._connected()
                 assert self._connection is not None
                 async with asyncio.timeout(_CONNECT):
@@ -106,7 +106,7 @@ class BrokerOutlet:
     async def _close(self) -> None:
         connection, self._connection, self._exchange = self._connection, None, None
         if connection is not None:
-            with suppress(*BROKER_FAULTS), heartbeats_missed():
+            with suppress(*BROKER_FAULTS), as_broker_faults():
                 async with asyncio.timeout(_CLOSE):
                     await connection.close()
 

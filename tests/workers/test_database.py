@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
-from tortoise.exceptions import OperationalError
+from tortoise.exceptions import DBConnectionError, OperationalError
 
 from schemas.delivery import now_utc
 from tests.services import free_port
@@ -63,6 +63,23 @@ async def test_concurrent_transactions_of_more_tasks_than_connections_all_commit
     await asyncio.gather(*(write() for _ in range(25)))
 
     assert await HeldEnvelope.all().count() == 25
+
+
+async def test_a_cancellation_whose_rollback_fails_stays_a_cancellation(spoilt_postgres: Database) -> None:
+    async def losing_its_connection() -> None:
+        async with spoilt_postgres.transaction() as connection:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                with contextlib.suppress(OperationalError, DatabaseAway, DBConnectionError):
+                    await connection.execute_query_dict("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    task = asyncio.create_task(losing_its_connection())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
 
 
 async def test_hundreds_of_cancellations_leave_the_pool_usable_and_every_transaction_whole(database: Database) -> None:

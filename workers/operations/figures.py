@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from schemas import metrics
 from schemas.accounts import Account
-from schemas.broker_faults import BROKER_FAULTS, heartbeats_missed
+from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
 from schemas.metrics import OTHER, Metric, Samples
 from schemas.states import DeliveryState, EnrollmentState, NeedState, RunState
 from workers.database import DatabaseAway, told_apart
@@ -61,7 +61,7 @@ class Asked:
 
 async def from_broker(url: str) -> Answer:
     """The queues as the broker sees them; raises one of BROKER_FAULTS."""
-    with heartbeats_missed():
+    with as_broker_faults():
         depths = await health.queue_depths(url)
     return {
         metrics.QUEUE: {(one.name,): one.messages for one in depths},
