@@ -80,16 +80,16 @@ class Strikes:
 
         It is frozen to be looked at, and let go again if it is at nothing.
         """
-        number, until_when = self.rng.randrange(len(self._workers)), time.monotonic() + _PATIENCE
-        worker = self._workers[number]
+        too_late = time.monotonic() + _PATIENCE
         while True:
-            await self._caught(number, writing=writing)
+            number = await self._caught(writing=writing)
+            worker = self._workers[number]
             worker.send_signal(signal.SIGSTOP)
             asked, wrote = self._calls(number), self._calls(number, writing=True)
             # From the look at a change to the kill nothing else runs in this process, so that it is still under way. What is leased may
             # be another worker's: where this one asks for nothing at all, it is.
             leased = not wrote and asked and await self._leased() > 0
-            if wrote or leased or time.monotonic() > until_when:
+            if wrote or leased or time.monotonic() > too_late:
                 break
             worker.send_signal(signal.SIGCONT)
             await asyncio.sleep(self.rng.uniform(0.002, 0.02))
@@ -119,8 +119,7 @@ class Strikes:
 
     async def _freeze_worker(self) -> None:
         """A worker stands still until its leases are others', and goes on as if nothing were."""
-        number = self.rng.randrange(len(self._workers))
-        await self._caught(number, writing=True)
+        number = await self._caught(writing=True)
         self._workers[number].send_signal(signal.SIGSTOP)
         await asyncio.sleep(_FROZEN)
         self._workers[number].send_signal(signal.SIGCONT)
@@ -137,10 +136,13 @@ class Strikes:
         await asyncio.to_thread(self.ground.postgres.start)
         self.hits["crashes of the database"] += 1
 
-    async def _caught(self, number: int, *, writing: bool) -> None:
-        """Wait, not for long, until calls of a worker's are under way."""
+    async def _caught(self, *, writing: bool) -> int:
+        """Wait, not for long, until calls of any worker's are under way, and give its number: one that was refused asks for nothing."""
+        numbers = range(len(self._workers))
         with suppress(TimeoutError):
-            await reached(lambda: self._calls(number, writing=writing), _SOON)
+            await reached(lambda: any(self._calls(number, writing=writing) for number in numbers), _SOON)
+        asked = [number for number in numbers if self._calls(number)]
+        return self.rng.choice([number for number in asked if self._calls(number, writing=writing)] or asked or numbers)
 
     def _calls(self, number: int, *, writing: bool = False) -> bool:
         """Whether calls of a worker's are under way, or such that change something."""
