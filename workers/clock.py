@@ -13,7 +13,7 @@ import structlog
 
 from schemas.logs import Log
 from schemas.states import SubscriptionState
-from workers.database import Connection, Database, DatabaseAway, Dialect, told_apart
+from workers.database import Connection, Database, DatabaseAway, Dialect
 from workers.mirror.apply import Mirror
 from workers.mirror.calendar import adopt, dispute, intervals, noted
 from workers.mirror.changes import told
@@ -105,8 +105,7 @@ class Clock:
             await sweep.put_off(connection, rows, now)
 
     async def _until_next(self) -> float:
-        with told_apart():
-            (row,) = await run(self._database.connection, self._database.dialect, _NEXT)
+        (row,) = await run(self._database.connection, self._database.dialect, _NEXT)
         due = [as_time(one) for one in row.values() if one is not None]
         seconds = (min(due) - self._now()).total_seconds() if due else LONGEST
         return max(seconds, SHORTEST)

@@ -6,8 +6,8 @@ entering (tortoise-orm #1152), and begins DEFERRED on SQLite, which fails under 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -108,7 +108,7 @@ class DatabaseRefused(Exception):
 
 
 class Database:
-    """An open database, and its transactions."""
+    """An open database, and its transactions. Whatever is asked of it, also by models, raises DatabaseAway where it is to blame."""
 
     def __init__(self, client: BaseDBAsyncClient, dialect: Dialect) -> None:
         self._client, self.dialect = client, dialect
@@ -140,10 +140,38 @@ class Database:
                 await self._client.execute_query("SELECT 1")
 
 
+class _ToldApart:
+    """A client of Tortoise's whose every statement outside a transaction tells the database's faults apart."""
+
+    def acquire_connection(self) -> Any:
+        return _acquired(super().acquire_connection())  # type: ignore[misc]
+
+
+class _Postgres(_ToldApart, AsyncpgDBClient):
+    pass
+
+
+class _Sqlite(_ToldApart, SqliteClient):
+    pass
+
+
+def get_client_class(info: Mapping[str, Any]) -> type[BaseDBAsyncClient]:
+    """Tells Tortoise, for which this module is an engine, which client serves a connection."""
+    return _Sqlite if "file_path" in info["credentials"] else _Postgres
+
+
+@asynccontextmanager
+async def _acquired(acquiring: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+    with told_apart():
+        async with acquiring as connection:
+            yield connection
+
+
 async def open_database(url: str) -> Database:
     """Connect to `postgres://…` or `sqlite://path`; raises DatabaseAway or DatabaseRefused."""
     dialect: Dialect = "sqlite" if urlsplit(url).scheme == "sqlite" else "postgres"
     entry: dict[str, Any] = expand_db_url(url.replace("postgres://", "asyncpg://", 1))
+    entry["engine"] = __name__
     try:
         entry["credentials"] = secured(entry["credentials"])
     except NotSecured as error:

@@ -15,7 +15,6 @@ from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from schemas.accounts import Account
-from workers.database import told_apart
 
 
 class Schedule(Model):
@@ -60,12 +59,11 @@ class Turn:
 
     async def due_at(self, now: datetime) -> datetime:
         """When it may next be taken. A period that was made shorter counts at once."""
-        with told_apart():
-            row = await self._row().first()
-            if row is None:
-                new = Schedule(account=self.account, name=self.name, created_at=now, due_at=now, failures=0)
-                await Schedule.bulk_create([new], ignore_conflicts=True)
-                return now
+        row = await self._row().first()
+        if row is None:
+            new = Schedule(account=self.account, name=self.name, created_at=now, due_at=now, failures=0)
+            await Schedule.bulk_create([new], ignore_conflicts=True)
+            return now
         due = min(row.due_at, row.last_success + self.period) if row.last_success and not row.failures else row.due_at
         return max(due, row.lease_until or due)
 
@@ -73,34 +71,29 @@ class Turn:
         """Hold it until `now + lease`, unless it is not due, or held by somebody else."""
         due = Q(due_at__lte=now) | Q(failures=0, last_success__lte=now - self.period)
         free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
-        with told_apart():
-            return bool(await self._row().filter(due, free).update(holder=holder, lease_until=now + lease, last_began=now))
+        return bool(await self._row().filter(due, free).update(holder=holder, lease_until=now + lease, last_began=now))
 
     async def renew(self, holder: UUID, until: datetime) -> bool:
         """Hold it longer; False if it is not ours any more."""
-        with told_apart():
-            return bool(await self._row().filter(holder=holder).update(lease_until=until))
+        return bool(await self._row().filter(holder=holder).update(lease_until=until))
 
     async def release(self, holder: UUID) -> None:
         """Give it back as it was, if it is ours."""
-        with told_apart():
-            await self._row().filter(holder=holder).update(holder=None, lease_until=None)
+        await self._row().filter(holder=holder).update(holder=None, lease_until=None)
 
     async def succeeded(self, holder: UUID, began: datetime, now: datetime) -> None:
         """It is done for this time, if it is ours."""
         due = began + self.period * uniform(1 - _JITTER, 1)  # noqa: S311 - spreads runs, hides nothing
         ended = {"holder": None, "lease_until": None, "failures": 0, "error": None}
-        with told_apart():
-            await self._row().filter(holder=holder).update(due_at=due, last_success=now, **ended)
+        await self._row().filter(holder=holder).update(due_at=due, last_success=now, **ended)
 
     async def failed(self, holder: UUID, now: datetime, error: str) -> None:
         """It is to be tried again soon, if it is ours."""
-        with told_apart():
-            row = await self._row().filter(holder=holder).first()
-            if row is not None:
-                step = min(RETRIES[min(row.failures, len(RETRIES) - 1)], self.period)
-                ended = {"holder": None, "lease_until": None, "failures": row.failures + 1, "error": error}
-                await self._row().filter(holder=holder).update(due_at=now + step, **ended)
+        row = await self._row().filter(holder=holder).first()
+        if row is not None:
+            step = min(RETRIES[min(row.failures, len(RETRIES) - 1)], self.period)
+            ended = {"holder": None, "lease_until": None, "failures": row.failures + 1, "error": error}
+            await self._row().filter(holder=holder).update(due_at=now + step, **ended)
 
     def _row(self) -> QuerySet[Schedule]:
         return Schedule.filter(account=self.account, name=self.name)
@@ -108,8 +101,7 @@ class Turn:
 
 async def hasten(account: str, name: str, now: datetime) -> None:
     """Let it run as soon as somebody looks."""
-    with told_apart():
-        await Schedule.filter(account=account, name=name).update(due_at=now)
+    await Schedule.filter(account=account, name=name).update(due_at=now)
 
 
 def turns(name: str, account: Account) -> list[Turn]:

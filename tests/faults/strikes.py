@@ -66,6 +66,7 @@ class Strikes:
         self.rng.shuffle(strikes)
         for one in strikes:
             await one()
+            self.figures.problems += [f"{command} ended by itself" for command in self._ended()]
 
     def missed(self) -> Iterator[str]:
         """What should have been hit, and was not."""
@@ -135,6 +136,14 @@ class Strikes:
         await asyncio.sleep(self.rng.uniform(0.2, 1.0))
         await asyncio.to_thread(self.ground.postgres.start)
         self.hits["crashes of the database"] += 1
+
+    def _ended(self) -> Iterator[str]:
+        """What does not run any more, though nobody ended it."""
+        if self._receiver is not None and self._receiver.poll() is not None:
+            yield "receive"
+        for number, worker in enumerate(self._workers):
+            if worker.poll() is not None:
+                yield "serve" if self.embedded else f"worker {number}"
 
     async def _caught(self, *, writing: bool) -> int:
         """Wait, not for long, until calls of any worker's are under way, and give its number: one that was refused asks for nothing."""

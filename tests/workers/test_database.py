@@ -15,6 +15,7 @@ from tortoise.exceptions import DBConnectionError, OperationalError
 from schemas.delivery import now_utc
 from tests.services import free_port
 from tests.services.postgres import Postgres
+from tests.workers.made import until
 from workers.database import Database, DatabaseAway, DatabaseRefused, close_database, is_transient, open_database, patiently
 from workers.log import HeldEnvelope
 from workers.migrations import migrate
@@ -63,6 +64,23 @@ async def test_concurrent_transactions_of_more_tasks_than_connections_all_commit
     await asyncio.gather(*(write() for _ in range(25)))
 
     assert await HeldEnvelope.all().count() == 25
+
+
+async def test_what_a_model_asks_outside_any_transaction_fails_by_the_databases_fault_where_that_is_to_blame(
+    spoilt_postgres: Database, postgres: Postgres
+) -> None:
+    async def asking() -> None:
+        await HeldEnvelope.raw("SELECT pg_sleep(30)")
+
+    async def cut_off() -> bool:
+        return bool(await operator.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+
+    asked, operator = asyncio.create_task(asking()), await asyncpg.connect(postgres.url())
+    await until(cut_off, "the statement")
+    await operator.close()
+
+    with pytest.raises(DatabaseAway, match=r"ConnectionDoesNotExistError|AdminShutdown"):
+        await asked
 
 
 async def test_a_cancellation_whose_rollback_fails_stays_a_cancellation(spoilt_postgres: Database) -> None:

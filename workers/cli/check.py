@@ -45,17 +45,16 @@ async def _try_out(settings: Settings, role: Role, config: Path | None) -> list[
 
 
 async def _try_database(settings: Settings, config: Path | None) -> list[str]:
-    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database, told_apart
+    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database
     from workers.migrations import SchemaMismatch, check_schema
 
     shown = redacted(settings.database_url)
     if settings.database is None and not (settings.data_dir / "muster.sqlite3").exists():
         return [f"database: there is none at {shown} yet: run `muster init`"]
     try:
-        with told_apart():
-            await check_schema(await open_database(settings.database_url))
-            click.echo(f"database: {shown}: fine")
-            return await _try_rules(settings, rule_places(config))
+        await check_schema(await open_database(settings.database_url))
+        click.echo(f"database: {shown}: fine")
+        return await _try_rules(settings, rule_places(config))
     except (DatabaseRefused, SchemaMismatch) as error:
         return [str(error)]
     except DatabaseAway as away:

@@ -126,17 +126,16 @@ def on_database(settings: Settings, act: Callable[["Database"], Coroutine[Any, A
 
 
 async def _with_database(settings: Settings, act: Callable[["Database"], Coroutine[Any, Any, Result]]) -> Result:
-    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database, told_apart
+    from workers.database import DatabaseAway, DatabaseRefused, close_database, open_database
     from workers.migrations import SchemaMismatch, check_schema
 
     path = settings.data_dir / "muster.sqlite3"
     if settings.database is None and not path.exists():
         fail(f"there is no database at {path} yet: run `muster init`, or name another with `database`")
     try:
-        with told_apart():
-            database = await open_database(settings.database_url)
-            await check_schema(database)
-            return await act(database)
+        database = await open_database(settings.database_url)
+        await check_schema(database)
+        return await act(database)
     except (DatabaseRefused, SchemaMismatch) as error:
         fail(str(error))
     except DatabaseAway as away:

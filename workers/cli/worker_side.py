@@ -22,7 +22,7 @@ from workers.cli.mirrors import mirror
 from workers.cli.process import EndedByItself
 from workers.clock import Clock
 from workers.consumer import Consumer
-from workers.database import Database, DatabaseAway, close_database, open_database, told_apart
+from workers.database import Database, DatabaseAway, close_database, open_database
 from workers.envelopes import readmitted
 from workers.followups.enroller import Enroller
 from workers.followups.recorder import Recorder
@@ -189,13 +189,12 @@ class Worker:
 
 async def readmit(pipeline: Pipeline) -> None:
     """Apply what an older version held and this one can open."""
-    with told_apart():
-        for row, batch in await readmitted():
-            tally = await pipeline.together(batch.fresh)
-            for delivery, reason, detail in batch.dead:
-                tally += await pipeline.bury([delivery], reason, detail)
-            await HeldEnvelope.filter(id=row).delete()
-            log.info(Log.BATCH_APPLIED, **tally, held=row, deliveries=ids(batch.deliveries))
+    for row, batch in await readmitted():
+        tally = await pipeline.together(batch.fresh)
+        for delivery, reason, detail in batch.dead:
+            tally += await pipeline.bury([delivery], reason, detail)
+        await HeldEnvelope.filter(id=row).delete()
+        log.info(Log.BATCH_APPLIED, **tally, held=row, deliveries=ids(batch.deliveries))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import structlog
 
 from schemas.logs import Log
 from schemas.rules import Rule
-from workers.database import Connection, Database, DatabaseAway, told_apart
+from workers.database import Connection, Database, DatabaseAway
 from workers.followups.cases import Key
 from workers.followups.plan import QUIET, Followups, hold
 from workers.followups.rule_states import LATER, candidates, passed, stands
@@ -68,8 +68,7 @@ class Walks:
             keys = sorted({key for _, key in await unmatched(self._database)})
             for start in range(0, len(keys), self._part):
                 await self._planned(functools.partial(self._some, keys[start : start + self._part]))
-        with told_apart():
-            states = {one.name: one for one in await RuleState.all()}
+        states = {one.name: one for one in await RuleState.all()}
         for rule in self._followups.rules:
             if stands(rule, states) and self._due(states[rule.name]):
                 await self._walk(rule, states[rule.name])
@@ -152,7 +151,6 @@ async def look_again(database: Database, now: datetime) -> None:
 
 async def unmatched(database: Database) -> list[tuple[UUID, Key]]:
     """The needs that wait for want of an identity, in the order in which everybody locks."""
-    with told_apart():
-        rows = await run(database.connection, database.dialect, _UNMATCHED)
+    rows = await run(database.connection, database.dialect, _UNMATCHED)
     found = [(as_uuid(row["id"]), (row["account"], row["action_subscription_id"])) for row in rows]
     return sorted(found, key=lambda one: (one[1], one[0]))

@@ -15,7 +15,7 @@ import structlog
 
 from schemas.logs import Log
 from schemas.states import RefreshKind, SubscriptionState
-from workers.database import Database, told_apart
+from workers.database import Database
 from workers.mirror.apply import Mirror
 from workers.mirror.asking import Asking, client
 from workers.mirror.evidence import Touch
@@ -67,10 +67,9 @@ async def walks(database: Database, mirror: Mirror, account: OpenAccount, claims
 
 async def _offices(asking: Asking, claims: Sequence[Claim]) -> Mapping[str, list[Claim]]:
     fresh = {one.subject: one for one in claims if not one.attempts}
-    with told_apart():
-        rows = ActionSubscription.filter(account=asking.account.name, action_subscription_id__in=list(fresh))
-        live = rows.exclude(state=SubscriptionState.DELETED).exclude(subtenant_id=None)
-        found = await live.values_list("action_subscription_id", "subtenant_id")
+    rows = ActionSubscription.filter(account=asking.account.name, action_subscription_id__in=list(fresh))
+    live = rows.exclude(state=SubscriptionState.DELETED).exclude(subtenant_id=None)
+    found = await live.values_list("action_subscription_id", "subtenant_id")
     offices: dict[str, list[Claim]] = defaultdict(list)
     for subject, office in found:
         offices[office].append(fresh[subject])

@@ -11,7 +11,7 @@ from datetime import datetime
 from schemas.accounts import zone_of
 from schemas.states import RefreshKind, SubscriptionState
 from workers.causes import current
-from workers.database import Database, told_apart
+from workers.database import Database
 from workers.mirror.apply import Mirror
 from workers.mirror.asking import Asking, Row, client, listed
 from workers.mirror.evidence import Absence, Sighting, Touch, verdict
@@ -100,8 +100,7 @@ def _disproved(row: ActionSubscription) -> bool:
 
 async def _subscription(asking: Asking, claim: Claim) -> None:
     unknown = ActionSubscription(account=claim.account, action_subscription_id=claim.subject)
-    with told_apart():
-        row = await ActionSubscription.get_or_none(account=claim.account, action_subscription_id=claim.subject)
+    row = await ActionSubscription.get_or_none(account=claim.account, action_subscription_id=claim.subject)
     await asking.decide(await ask_again(asking.account, row or unknown, asking.now), claim)
 
 
@@ -113,9 +112,8 @@ async def _subscriber(asking: Asking, claim: Claim) -> None:
         async for turned in pages:
             shown.update(row.get("action_subscription_id") for row in turned.page.rows)
             await asking.keep(turned.page.rows, turned.began)
-    with told_apart():
-        known = ActionSubscription.filter(account=claim.account, state=SubscriptionState.LIVE, **wanted)
-        lost = [subject for subject in await known.values_list("action_subscription_id", flat=True) if subject not in shown]
+    known = ActionSubscription.filter(account=claim.account, state=SubscriptionState.LIVE, **wanted)
+    lost = [subject for subject in await known.values_list("action_subscription_id", flat=True) if subject not in shown]
     await asking.pass_on([asking.touch(str(subject), first) for subject in lost], claim, first)
 
 
@@ -124,9 +122,8 @@ async def _certificate(asking: Asking, claim: Claim) -> None:
     try:
         certificate = await client(asking.account).resources["certificate"].view(claim.subject)
     except NotFound:
-        with told_apart():
-            rows = ActionSubscription.filter(account=claim.account, last_certificate_id=claim.subject)
-            touched = await rows.values_list("action_subscription_id", flat=True)
+        rows = ActionSubscription.filter(account=claim.account, last_certificate_id=claim.subject)
+        touched = await rows.values_list("action_subscription_id", flat=True)
         await asking.pass_on([asking.touch(str(subject), claim.marked_at) for subject in touched], claim, began)
         return
     holder = certificate.get("resource_id")

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from schemas.delivery import Delivery, now_utc
-from workers.database import Database, told_apart
+from workers.database import Database
 from workers.log import LoggedDelivery
 from workers.operations.selection import START, Selection, step
 
@@ -42,8 +42,7 @@ async def selected(database: Database, selection: Selection) -> AsyncIterator[tu
 
 async def together(ids: Sequence[UUID]) -> list[LoggedDelivery]:
     """Those of these deliveries that the log holds with their bodies, in this order."""
-    with told_apart():
-        rows = {row.id: row for row in await LoggedDelivery.filter(id__in=[*ids], body__isnull=False)}
+    rows = {row.id: row for row in await LoggedDelivery.filter(id__in=[*ids], body__isnull=False)}
     return [rows[id_] for id_ in ids if id_ in rows]
 
 

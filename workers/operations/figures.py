@@ -14,7 +14,7 @@ from schemas.accounts import Account
 from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
 from schemas.metrics import OTHER, Metric, Samples
 from schemas.states import DeliveryState, EnrollmentState, NeedState, RunState
-from workers.database import DatabaseAway, told_apart
+from workers.database import DatabaseAway
 from workers.followups.recording import DEAD, DONE, DROPPED, PLANNED
 from workers.followups.tables import Enrollment, Need, Recording
 from workers.operations import health
@@ -86,8 +86,7 @@ Question = Callable[[Moment], Awaitable[Answer]]
 
 async def from_database(question: Question, now: datetime, accounts: Mapping[str, Account]) -> Answer:
     """A question's answer; raises DatabaseAway."""
-    with told_apart():
-        return await question(Moment(now, accounts))
+    return await question(Moment(now, accounts))
 
 
 async def _deliveries(moment: Moment) -> Answer:

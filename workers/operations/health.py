@@ -15,7 +15,7 @@ from schemas.accounts import Account
 from schemas.broker_faults import BROKER_FAULTS
 from schemas.states import DeliveryState, DriftKind, RunState, SubscriptionState
 from workers.consumer import Consumer
-from workers.database import Database, DatabaseAway, told_apart
+from workers.database import Database, DatabaseAway
 from workers.envelopes import UNREADABLE
 from workers.followups.tables import Enrollment, Need, Recording
 from workers.lane import Lane
@@ -220,8 +220,7 @@ class Watch:
         """A sentence for each, at most so old; raises DatabaseAway."""
         now = self._now()
         if self._seen is None or now - self._seen[0] >= self._every:
-            with told_apart():
-                self._seen = now, (await freshness(now, self._accounts)).quiet
+            self._seen = now, (await freshness(now, self._accounts)).quiet
         return self._seen[1]
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from schemas.accounts import Account
 from schemas.states import DeliveryState, Reason
-from workers.database import Connection, Dialect, told_apart
+from workers.database import Connection, Dialect
 from workers.envelopes import UNREADABLE
 from workers.erasures import Key, digest
 from workers.handlers import handle
@@ -138,8 +138,7 @@ async def about(connection: Connection, search: Search, page: Sequence[LoggedDel
     """Those of a page that are about them; a replay is about whom its original is about, though it says nothing by itself."""
     rows = [row for row in page if row.reason != Reason.ERASED or row.body is not None]
     wanted = {row.replay_of for row in rows if row.replay_of is not None}
-    with told_apart():
-        found = await LoggedDelivery.filter(id__in=wanted).using_db(connection) if wanted else []
+    found = await LoggedDelivery.filter(id__in=wanted).using_db(connection) if wanted else []
     originals = {row.id for row in found if row.reason == Reason.ERASED or search.finds(row)}
     return [row.id for row in rows if row.replay_of in originals or search.finds(row)]
 
@@ -152,8 +151,7 @@ async def pages(after: UUID, size: int = PAGE) -> AsyncIterator[Sequence[LoggedD
 
 
 async def _page(after: UUID, size: int) -> list[LoggedDelivery]:
-    with told_apart():
-        return await LoggedDelivery.filter(id__gt=after).order_by("id").limit(size)
+    return await LoggedDelivery.filter(id__gt=after).order_by("id").limit(size)
 
 
 #: What was dead of it cannot be replayed any more, so it is ignored.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from workers.database import Database, told_apart
+from workers.database import Database
 from workers.mirror import tables
 from workers.mirror.apply import Mirror
 from workers.mirror.facts import ATTENDANCE, Fact
@@ -39,5 +39,4 @@ async def _read(database: Database, mirror: Mirror, account: OpenAccount, now: C
 
 
 async def _unseen(account: str, began: datetime) -> bool:
-    with told_apart():
-        return await tables.Attendance.filter(account=account, superseded_at=None, withdrawn=False, observed_at__lt=began).exists()
+    return await tables.Attendance.filter(account=account, superseded_at=None, withdrawn=False, observed_at__lt=began).exists()

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from workers.bulk import Upsert
-from workers.database import Connection, Database, Dialect, told_apart
+from workers.database import Connection, Database, Dialect
 from workers.mirror.tables import Action, ActionSession
 from workers.mirror.versions import fitted
 from workers.polls.walk import Walk
@@ -35,15 +35,13 @@ class Listed:
         if not walk.complete:
             return
         key = next(iter(self.columns))
-        with told_apart():
-            unseen = await self.table.filter(account=account.name, gone=False, fetched_at__lt=walk.began).values_list(key, "subtenant_id")
+        unseen = await self.table.filter(account=account.name, gone=False, fetched_at__lt=walk.began).values_list(key, "subtenant_id")
         async for id, at, found in walk.again(unseen):  # noqa: A001
             if found is not None:
                 await self._write(database, account.name, at, [found])
             else:
-                with told_apart():
-                    mine = self.table.filter(**{"account": account.name, key: id, "fetched_at__lt": at})
-                    await mine.update(gone=True, fetched_at=at)
+                mine = self.table.filter(**{"account": account.name, key: id, "fetched_at__lt": at})
+                await mine.update(gone=True, fetched_at=at)
 
     async def _write(self, database: Database, account: str, at: datetime, rows: Iterable[BaseModel]) -> None:
         about = {"account": account, "gone": False, "fetched_at": at}

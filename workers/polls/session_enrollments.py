@@ -5,7 +5,7 @@ from datetime import datetime
 
 from schemas.fourhse import SessionSubscription
 from schemas.states import RefreshKind
-from workers.database import Connection, Database, told_apart
+from workers.database import Connection, Database
 from workers.mirror.apply import Mirror
 from workers.mirror.evidence import Touch
 from workers.mirror.facts import SESSION_ENROLLMENT, Fact
@@ -19,9 +19,8 @@ _ID, _PENDING = "action_session_subscription_id", -1
 
 async def poll(database: Database, mirror: Mirror, account: OpenAccount, now: Callable[[], datetime]) -> None:
     """Keep every enrollment with its outcome; an outcome that is new has its subscription fetched, which it may have certified."""
-    with told_apart():
-        # Not at the first time, for all of them: reconcile, which runs then too, fetches every subscription.
-        touching = await SessionEnrollment.filter(account=account.name).exists()
+    # Not at the first time, for all of them: reconcile, which runs then too, fetches every subscription.
+    touching = await SessionEnrollment.filter(account=account.name).exists()
     walk = Walk(account, "action-session-subscription", SessionSubscription, now)
 
     async def write(at: datetime, rows: Sequence[SessionSubscription]) -> None:
@@ -35,9 +34,8 @@ async def poll(database: Database, mirror: Mirror, account: OpenAccount, now: Ca
         await write(at, rows)
     if not walk.complete:
         return
-    with told_apart():
-        held = SessionEnrollment.filter(account=account.name, superseded_at=None, withdrawn=False, observed_at__lt=walk.began)
-        unseen = await held.values_list(_ID, "subtenant_id")
+    held = SessionEnrollment.filter(account=account.name, superseded_at=None, withdrawn=False, observed_at__lt=walk.began)
+    unseen = await held.values_list(_ID, "subtenant_id")
     async for id, at, found in walk.again(unseen):  # noqa: A001
         if found is not None:
             await write(at, [found])

@@ -7,7 +7,6 @@ from enum import Enum, auto
 from typing import Any
 
 from schemas.states import EnrollmentState
-from workers.database import told_apart
 from workers.followups.claims import Claim, Placed
 from workers.followups.tables import Enrollment
 from workers.vendors.accounts import OpenAccount
@@ -78,6 +77,5 @@ async def used_up(claim: Claim) -> set[str]:
 
 
 async def _remotes(claim: Claim, **which: Any) -> set[str]:
-    with told_apart():
-        rows = await Enrollment.filter(account=claim.account, kind=claim.kind.value, **which).exclude(id=claim.id)
+    rows = await Enrollment.filter(account=claim.account, kind=claim.kind.value, **which).exclude(id=claim.id)
     return {row.remote for row in rows if row.remote}

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from schemas.anewspring import Activity, Change, Result
 from schemas.states import EnrollmentState
-from workers.database import told_apart
 from workers.followups.claims import Claim
 from workers.followups.targets.adapter import Seen, Undoing, Unheard
 from workers.mirror.tables import CourseResult
@@ -104,9 +103,8 @@ def _surely_before(result: Result, since: datetime) -> bool:
 
 async def _heard(claim: Claim, result: Result) -> bool:
     """Whether the mirror knows what was reached."""
-    with told_apart():
-        held = CourseResult.filter(account=claim.account, learner=claim.learner, course=claim.target, activity="", attempt=0)
-        return (result.reached_at,) in await held.filter(completed=True).values_list("completed_at")
+    held = CourseResult.filter(account=claim.account, learner=claim.learner, course=claim.target, activity="", attempt=0)
+    return (result.reached_at,) in await held.filter(completed=True).values_list("completed_at")
 
 
 def _first_day(result: Result, claim: Claim) -> date:

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from schemas.accounts import FourhseAccount, zone_of
 from schemas.fourhse import SessionSubscription
-from workers.database import told_apart
 from workers.followups.claims import Claim
 from workers.followups.targets.adapter import NotYet, Seen, Undoing, used, used_up
 from workers.mirror.tables import ActionSession, ActionSubscription
@@ -41,9 +40,8 @@ async def look(account: OpenAccount, claim: Claim) -> Seen:
 async def request(account: OpenAccount, claim: Claim, seen: Seen) -> Seen:
     """Ask for a seat in the session."""
     (session,) = seen.todo
-    with told_apart():
-        subscription = await ActionSubscription.get(account=claim.account, action_subscription_id=claim.learner)
-        planned = await ActionSession.get_or_none(account=claim.account, action_session_id=session)
+    subscription = await ActionSubscription.get(account=claim.account, action_subscription_id=claim.learner)
+    planned = await ActionSession.get_or_none(account=claim.account, action_session_id=session)
     place = {name: getattr(planned, name, None) or getattr(subscription, name) for name in _PLACE}
     ids = {"action_session_id": session, "action_subscription_id": claim.learner}
     try:
@@ -91,10 +89,9 @@ async def _session(account: OpenAccount, claim: Claim, taken: set[str | None]) -
     today = claim.at.astimezone(zone_of(account.settings)).date()
     within = claim.terms.get("within_days")
     last: dict[str, Any] = {} if within is None else {"date_begin__lte": today + timedelta(days=within)}
-    with told_apart():
-        subscription = await ActionSubscription.get(account=claim.account, action_subscription_id=claim.learner)
-        wanted = {"account": claim.account, "action_id": subscription.action_id, "gone": False, "date_begin__gte": today}
-        planned = await ActionSession.filter(**wanted, **last).order_by("date_begin", "action_session_id")
+    subscription = await ActionSubscription.get(account=claim.account, action_subscription_id=claim.learner)
+    wanted = {"account": claim.account, "action_id": subscription.action_id, "gone": False, "date_begin__gte": today}
+    planned = await ActionSession.filter(**wanted, **last).order_by("date_begin", "action_session_id")
     free = [one.action_session_id for one in planned if one.action_session_id not in taken]
     if not free:
         raise NotYet("no session is planned" + ("" if within is None else f" within {within} days"))
