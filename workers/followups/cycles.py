@@ -69,7 +69,10 @@ def by_certificate(board: Board, need: Need) -> Need:
         return need
     if need.reason == CERTIFICATE_GONE and (subscription.status, subscription.cycle) == (_VALID, written):
         return board.moved(need, NeedState.VALID, reasons.certificate(written))
-    lost = need.state is NeedState.VALID and of_rule(board, need.rule.name) == need.cycle
+    fetched = subscription.row.get("fetched_at")
+    # Two fetches under way at once may be written in the other order: only one that began later can miss what was shown before.
+    later = fetched is None or fetched > need.state_at
+    lost = need.state is NeedState.VALID and of_rule(board, need.rule.name) == need.cycle and later
     shown = subscription.status in (None, _VALID)
     return board.moved(need, NeedState.UNDONE, CERTIFICATE_GONE) if lost and not shown else need
 

@@ -203,6 +203,16 @@ def test_a_certificate_that_comes_back_ends_the_question() -> None:
     assert [(each.state, each.alarm) for each in back.needs] == [(NeedState.VALID, None), (NeedState.UNDONE, None)]
 
 
+def test_a_fetch_that_began_before_a_certificate_was_shown_does_not_take_it_away() -> None:
+    one = moved(enrolled(planned(case(rule(record={})))), results=reached(result()), now=later(hours=2))
+    one = moved(recorded(one), CERTIFIED, now=later(hours=3))
+    before = {"status": "NEW", "last_certificate_id": None, "certificate_date_release": None}
+    slow = moved(one, before | {"fetched_at": later(hours=2, minutes=59)}, now=later(hours=3, minutes=1))
+    assert [each.state for each in slow.needs] == [NeedState.VALID]
+    next_ = moved(slow, before | {"fetched_at": later(hours=3, minutes=2)}, now=later(hours=3, minutes=3))
+    assert [each.state for each in next_.needs] == [NeedState.UNDONE, NeedState.HELD]
+
+
 def test_what_only_a_webhook_says_takes_no_certificate_away() -> None:
     one = moved(enrolled(planned(case(rule(record={})))), results=reached(result()), now=later(hours=2))
     one = moved(recorded(one), CERTIFIED, now=later(hours=3))
