@@ -1,6 +1,7 @@
 """`muster deliveries export` and `import` as real commands: an incident is carried from one machine to another."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,18 @@ async def test_what_is_exported_is_processed_on_another_machine_and_a_second_tim
     listed = json.loads(muster.run("deliveries", "list", "--json").stdout)
     assert {one["id"] for one in listed} == {str(one.id) for one in made}
     assert len(json.loads(muster.run("subscriptions", "list", "--json").stdout)) == 1
+
+
+async def test_an_export_for_which_there_is_no_room_says_so(here: Muster) -> None:
+    await incident(here)
+    command = [sys.executable, "-m", "workers.cli", "deliveries", "export"]
+
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(command, env=here._environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)  # noqa: ASYNC221 - alone
+    os.close(full)
+
+    assert done.returncode == 1
+    assert done.stderr == "muster: what this prints cannot be written (No space left on device): make room, or send it somewhere else\n"
 
 
 async def test_a_redacted_export_names_nobody_and_says_what_it_left_out(here: Muster) -> None:
