@@ -74,10 +74,11 @@ async def deaf(url: str, connection: AbstractConnection, ears: Sequence[Ear]) ->
 
 async def _consumers(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, int]:
     """How many consumers the broker sees of each queue, ours or another worker's."""
-    async with asyncio.timeout(ANSWER):
-        channel = await connection.channel()
-        found = [await channel.declare_queue(name, passive=True) for name in queues]
-        await channel.close()
+    with as_broker_faults():
+        async with asyncio.timeout(ANSWER):
+            channel = await connection.channel()
+            found = [await channel.declare_queue(name, passive=True) for name in queues]
+            await channel.close()
     return {queue.name: queue.declaration_result.consumer_count or 0 for queue in found}
 
 
