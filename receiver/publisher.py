@@ -105,10 +105,10 @@ class Publisher:
                         raise TopologyMissing
                     channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
                     self._exchange = await channel.get_exchange(topology.DELIVERIES, ensure=False)
-                if self._spool.depth == 0:  # otherwise what waits there is the probe: connected is not yet confirmed
-                    self._trust()
-                served = True
-                await self._drain_while_open(channel)
+            if self._spool.depth == 0:  # otherwise what waits there is the probe: connected is not yet confirmed
+                self._trust()
+            served = True
+            await self._drain_while_open(channel)
         except BROKER_FAULTS as fault:
             self._distrust(fault)
             if not served:

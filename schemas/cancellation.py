@@ -11,7 +11,7 @@ def cancellation_kept() -> Iterator[Callable[[], bool]]:
 
     `asyncio.wait_for` of Python 3.11 returns as if nothing were where what it waits for is done in the same moment; aiormq raises its
     own error where the connection ends just then, and so does asyncpg on rolling back. A loop that tries again would never end.
-    What was cancelled before, and cleans up now, is not disturbed.
+    What was cancelled before, and cleans up now, is not disturbed. Around what ends by itself, never a loop: it looks at the end.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0

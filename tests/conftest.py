@@ -1,8 +1,12 @@
 """Fixtures over the private servers."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import aio_pika
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -47,6 +51,25 @@ _numbers = iter(range(1, 1_000_000))
 def broker_url(rabbitmq: RabbitMQ) -> str:
     """A virtual host that nobody used before, without topology."""
     return rabbitmq.vhost()
+
+
+@pytest.fixture
+def connects_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """From now on `aio_pika.connect` loses the cancellation that comes in its last moment; is set when that has begun.
+
+    As Python 3.11's `asyncio.wait_for` does, within it, where both happen at once.
+    """
+    connected, connect = asyncio.Event(), aio_pika.connect
+
+    async def connects(*given: Any, **named: Any) -> Any:
+        connection = await connect(*given, **named)
+        connected.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return connection
+
+    monkeypatch.setattr(aio_pika, "connect", connects)
+    return connected
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -127,11 +127,11 @@ class Consumer:
                     await declare(connection)
                     self._lost.clear()
                     await self._consume(await connection.channel())
-                if self._doubted:
-                    await self._listen(connection)
-                self.away = None
-                log.info(Log.BROKER_UP)
-                await self._lost_or_deaf(connection)
+            if self._doubted:
+                await self._listen(connection)
+            self.away = None
+            log.info(Log.BROKER_UP)
+            await self._lost_or_deaf(connection)
             self._gone("paused" if not self._open.is_set() else "the connection or the consumer was lost")
         except BROKER_FAULTS as fault:
             self._gone(str(fault) if isinstance(fault, Deaf) else told(fault))

@@ -149,6 +149,19 @@ async def url(bare_url: str) -> str:
 # A broker that works.
 
 
+async def test_a_stop_that_comes_in_the_moment_of_connecting_is_not_lost(
+    url: str, tmp_path: Path, connects_whatever_comes: asyncio.Event
+) -> None:
+    spool = Spool.open(tmp_path, 256 * MEBIBYTE, owner=True)
+    publishing = asyncio.create_task(Publisher(url, spool, DEADLINE).run())
+    await connects_whatever_comes.wait()
+    publishing.cancel()
+    await asyncio.wait([publishing], timeout=10)
+    await spool.close()
+
+    assert publishing.cancelled()
+
+
 async def test_a_confirmed_delivery_is_on_the_quorum_queue_persistent_and_addressed(url: str, tmp_path: Path) -> None:
     spooled = made("a")
     async with connected(url, tmp_path) as side:

@@ -458,6 +458,15 @@ async def test_a_consumer_that_the_broker_sees_stays_connected(broker_url: str) 
         assert (consumer.away, consumer.connected) == (None, 1)
 
 
+async def test_a_stop_that_comes_in_the_moment_of_connecting_is_not_lost(broker_url: str, connects_whatever_comes: asyncio.Event) -> None:
+    consuming = asyncio.create_task(Consumer(broker_url, WorkerSettings()).run())
+    await connects_whatever_comes.wait()
+    consuming.cancel()
+    await asyncio.wait([consuming], timeout=10)
+
+    assert consuming.cancelled()
+
+
 def cut(node: RabbitMQ, url: str) -> None:
     """Close every connection of a virtual host from the broker's side."""
     node.ctl("close_all_connections", "--vhost", url.rpartition("/")[2], "test")

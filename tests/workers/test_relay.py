@@ -171,22 +171,10 @@ async def test_order_and_completeness_survive_two_relays_whose_connections_are_k
 
 
 async def test_a_stop_that_comes_in_the_moment_of_connecting_is_not_lost(
-    database: Database, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, broker_url: str, tmp_path: Path, connects_whatever_comes: asyncio.Event
 ) -> None:
-    connected, connect = asyncio.Event(), aio_pika.connect
-
-    async def connects_whatever_comes(*given: Any, **named: Any) -> Any:
-        """As Python 3.11's `asyncio.wait_for` does, within aio-pika's `connect`, where both happen at once."""
-        connection = await connect(*given, **named)
-        connected.set()
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        return connection
-
-    await listening(broker_url)
-    monkeypatch.setattr(aio_pika, "connect", connects_whatever_comes)
     relaying = asyncio.create_task(Relay(database, broker_url, tmp_path).run())
-    await connected.wait()
+    await connects_whatever_comes.wait()
     relaying.cancel()
     await asyncio.wait([relaying], timeout=10)
 
