@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -13,10 +13,11 @@ from aio_pika.abc import AbstractConnection, AbstractExchange
 from aiormq.exceptions import DeliveryError
 
 from schemas import topology
-from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
+from schemas.broker_faults import as_broker_faults
 from schemas.events import CONTENT_TYPE
 from schemas.logs import Log
 from workers.consumer import declare
+from workers.hearing import closed
 from workers.journal import Journal
 from workers.outbox import Waiting
 
@@ -120,10 +121,7 @@ async def at_broker(url: str, deadline: float = DEADLINE) -> AsyncIterator[Outle
                 exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
         yield _Broker(connection, exchange, deadline)
     finally:
-        if connection is not None:
-            with suppress(*BROKER_FAULTS), as_broker_faults():
-                async with asyncio.timeout(5):
-                    await connection.close()
+        await closed(connection)
 
 
 class _File:

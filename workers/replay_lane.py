@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
@@ -16,10 +15,11 @@ from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from schemas import topology
 from schemas.broker_faults import BROKER_FAULTS, as_broker_faults
 from schemas.delivery import ENVELOPE_OVERHEAD, KIND, VERSION, Delivery, encode, seal
+from workers.hearing import closed
 
 #: Bytes of a message; a delivery that is larger goes alone.
 MESSAGE = 1024 * 1024 - ENVELOPE_OVERHEAD
-_CONNECT, _CONFIRM, _CLOSE = 10.0, 30.0, 5.0
+_CONNECT, _CONFIRM = 10.0, 30.0
 
 
 class LaneAway(Exception):
@@ -105,10 +105,7 @@ class BrokerOutlet:
 
     async def _close(self) -> None:
         connection, self._connection, self._exchange = self._connection, None, None
-        if connection is not None:
-            with suppress(*BROKER_FAULTS), as_broker_faults():
-                async with asyncio.timeout(_CLOSE):
-                    await connection.close()
+        await closed(connection)
 
 
 def _messages(deliveries: Sequence[Delivery]) -> Iterator[list[bytes]]:

@@ -22,7 +22,7 @@ from workers.database import Database, DatabaseAway
 from workers.envelopes import UNREADABLE
 from workers.lane import Batch, Lane
 from workers.metrics import SOURCES, Gauges, Names, Outside, Work
-from workers.operations.figures import QUESTIONS, Answer, Asked, from_database
+from workers.operations.figures import QUESTIONS, Answer, Asked, Moment
 from workers.pipeline import Pipeline
 from workers.vendors.accounts import OpenAccounts
 from workers.vendors.errors import Unavailable
@@ -196,7 +196,7 @@ async def test_a_question_that_takes_too_long_takes_no_other_with_it_and_a_busy_
         await asyncio.sleep(60)
         return {}
 
-    questions = {name: Asked(partial(from_database, question, NOON, {})) for name, (question, _) in QUESTIONS.items()}
+    questions = {name: Asked(partial(question, Moment(NOON, {}))) for name, (question, _) in QUESTIONS.items()}
     await Outside(registry, Asked(ping), questions | {"followups": Asked(slow, patience=0.1)}, None).look()
 
     assert counted(registry, metrics.UNANSWERED) == {("followups",): 1}

@@ -32,7 +32,7 @@ from workers.lane import Inlet, Lane
 from workers.log import HeldEnvelope
 from workers.metrics import Gauges, Outside, Work
 from workers.migrations import check_schema, migrate
-from workers.operations.figures import AGAIN, QUESTIONS, Answer, Asked, Question, from_broker, from_database
+from workers.operations.figures import AGAIN, QUESTIONS, Answer, Asked, Moment, Question, from_broker
 from workers.operations.health import Watch, worker_readiness
 from workers.pipeline import Pipeline, ids
 from workers.receivers import note
@@ -127,7 +127,7 @@ class Worker:
     async def _asked(self, question: Question) -> Answer:
         if self.database is None:
             raise DatabaseAway("not connected yet")
-        return await from_database(question, self._now(), self._settings.accounts)
+        return await question(Moment(self._now(), self._settings.accounts))
 
     async def _pinged(self) -> Answer:
         if self.database is None:

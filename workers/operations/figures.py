@@ -81,12 +81,8 @@ class Moment:
         return {(): 0.0 if since is None else max(0.0, (self.now - since).total_seconds())}
 
 
+#: What is asked of the database; raises DatabaseAway.
 Question = Callable[[Moment], Awaitable[Answer]]
-
-
-async def from_database(question: Question, now: datetime, accounts: Mapping[str, Account]) -> Answer:
-    """A question's answer; raises DatabaseAway."""
-    return await question(Moment(now, accounts))
 
 
 async def _deliveries(moment: Moment) -> Answer:

@@ -1,8 +1,6 @@
 """How things stand: the one source of every status figure, for the CLI and for the workers' readiness."""
 
-import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,12 +10,12 @@ from tortoise.functions import Count
 
 from schemas import topology
 from schemas.accounts import Account
-from schemas.broker_faults import BROKER_FAULTS
 from schemas.states import DeliveryState, DriftKind, RunState, SubscriptionState
 from workers.consumer import Consumer
 from workers.database import Database, DatabaseAway
 from workers.envelopes import UNREADABLE
 from workers.followups.tables import Enrollment, Need, Recording
+from workers.hearing import closed
 from workers.lane import Lane
 from workers.log import HeldEnvelope, LoggedDelivery
 from workers.mirror.tables import ActionSubscription, Drift, ReconcileRun
@@ -203,9 +201,7 @@ async def queue_depths(broker_url: str) -> list[QueueDepth]:
             depths.append(QueueDepth(queue.name, found.declaration_result.message_count or 0, found.declaration_result.consumer_count or 0))
             await channel.close()
     finally:
-        with suppress(*BROKER_FAULTS):
-            async with asyncio.timeout(5):
-                await connection.close()
+        await closed(connection)
     return depths
 
 

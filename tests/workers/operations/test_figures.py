@@ -23,7 +23,7 @@ from workers.followups.tables import Enrollment, Need, Recording
 from workers.freshness import SourceFreshness
 from workers.log import LoggedDelivery, begin_attempt, hold
 from workers.mirror.tables import Drift, ReconcileRun
-from workers.operations.figures import QUESTIONS, Answer, Asked, from_broker, from_database
+from workers.operations.figures import QUESTIONS, Answer, Asked, Moment, from_broker
 from workers.operations.health import status
 from workers.outbox import OutboxEvent
 from workers.pipeline import Pipeline
@@ -49,7 +49,7 @@ async def asked(*of: Metric) -> tuple[Samples, ...]:
 
 async def everything(now: datetime, accounts: Mapping[str, Account]) -> dict[Metric, Samples]:
     """The answers to all questions."""
-    answers = [await from_database(question, now, accounts) for question, _ in QUESTIONS.values()]
+    answers = [await question(Moment(now, accounts)) for question, _ in QUESTIONS.values()]
     return {metric: samples for answer in answers for metric, samples in answer.items()}
 
 
