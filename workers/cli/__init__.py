@@ -1,8 +1,12 @@
 """The command line: one file per noun, printing only. A command's module is imported when it is called, so that all start fast."""
 
+import errno
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -56,6 +60,18 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"workers.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where there is no room for what it prints, say so."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # What is left in the buffer would be written at the end, and fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"muster: what this prints cannot be written ({error.strerror}): make room, or send it somewhere else", err=True)
+            sys.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -1,7 +1,6 @@
 """Options and endings that commands share: which settings, JSON or a table, and how an error is told."""
 
 import asyncio
-import errno
 import functools
 import getpass
 import json
@@ -141,10 +140,6 @@ async def _with_database(settings: Settings, act: Callable[["Database"], Corouti
         fail(str(error))
     except DatabaseAway as away:
         fail(f"the database cannot be reached ({away}); is it running, and is `database` right?")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        fail(f"what this prints cannot be written ({error.strerror}): make room, or send it somewhere else")
     finally:
         await close_database()
 

@@ -51,12 +51,14 @@ async def test_what_is_exported_is_processed_on_another_machine_and_a_second_tim
     assert len(json.loads(muster.run("subscriptions", "list", "--json").stdout)) == 1
 
 
-async def test_an_export_for_which_there_is_no_room_says_so(here: Muster) -> None:
+@pytest.mark.parametrize("arguments", [["deliveries", "export"], ["status"]], ids=" ".join)
+async def test_an_output_for_which_there_is_no_room_says_so(here: Muster, arguments: list[str]) -> None:
     await incident(here)
-    command = [sys.executable, "-m", "workers.cli", "deliveries", "export"]
+    command = [sys.executable, "-m", "workers.cli", *arguments]
+    buffered = here._environment | {"PYTHONUNBUFFERED": ""}
 
     full = os.open("/dev/full", os.O_WRONLY)
-    done = subprocess.run(command, env=here._environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)  # noqa: ASYNC221 - alone
+    done = subprocess.run(command, env=buffered, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)  # noqa: ASYNC221 - alone
     os.close(full)
 
     assert done.returncode == 1
